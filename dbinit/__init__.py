@@ -1,0 +1,63 @@
+"""Brings a PostgreSQL schema into being while a service starts: once, and ready only when it is there."""
+
+from .errors import (
+    AuthenticationError,
+    ConnectError,
+    ConnectionLostError,
+    DatabaseMissingError,
+    DbInitError,
+    EmbeddedServerError,
+    ExitCode,
+    FileChangedError,
+    HistoryError,
+    LockTimeoutError,
+    PrivilegeError,
+    ReadOnlyDatabaseError,
+    SchemaMissingError,
+    ScriptError,
+    ServerUnreachableError,
+    SettingsError,
+    SourceError,
+    StatementError,
+    TlsError,
+)
+from .initializer import Initializer
+from .model import Applied, Mode, OnChange, OnFailure, Outcome, Report
+from .planning import Decision
+from .readiness import Phase, Readiness
+from .settings import InitOptions
+from .version import __version__
+
+__all__ = [
+    "Applied",
+    "AuthenticationError",
+    "ConnectError",
+    "ConnectionLostError",
+    "DatabaseMissingError",
+    "DbInitError",
+    "Decision",
+    "EmbeddedServerError",
+    "ExitCode",
+    "FileChangedError",
+    "HistoryError",
+    "InitOptions",
+    "Initializer",
+    "LockTimeoutError",
+    "Mode",
+    "OnChange",
+    "OnFailure",
+    "Outcome",
+    "Phase",
+    "PrivilegeError",
+    "ReadOnlyDatabaseError",
+    "Readiness",
+    "Report",
+    "SchemaMissingError",
+    "ScriptError",
+    "ServerUnreachableError",
+    "SettingsError",
+    "SourceError",
+    "StatementError",
+    "TlsError",
+    "__version__",
+]

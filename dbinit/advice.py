@@ -1,0 +1,54 @@
+"""What to do about PostgreSQL's errors, by their code. Pure."""
+
+import re
+
+__all__ = ["advise"]
+
+_IF_NOT_EXISTS = (
+    "the object exists already: add IF NOT EXISTS to this statement (CREATE OR REPLACE for functions, views and"
+    " triggers), and look for a duplicate of it in the file"
+)
+_DEADLOCK = "look for deadlocks and long transactions in pg_stat_activity and pg_locks, then start again"
+_RIGHTS = (
+    "let the owner of the schema run dbinit, or grant the role what is missing (since PostgreSQL 15 nobody but the"
+    " database's owner may create in the schema public: GRANT CREATE ON SCHEMA public TO the_role)"
+)
+_BY_STATE = {
+    "42P07": _IF_NOT_EXISTS,
+    "42P06": _IF_NOT_EXISTS,
+    "42P04": _IF_NOT_EXISTS,
+    "42710": _IF_NOT_EXISTS,
+    "42701": _IF_NOT_EXISTS,
+    "42P16": _IF_NOT_EXISTS,
+    "42723": "the function exists already: use CREATE OR REPLACE FUNCTION",
+    "42P13": (
+        "a function's parameter names or result type cannot be replaced: DROP FUNCTION IF EXISTS it before"
+        " CREATE OR REPLACE FUNCTION"
+    ),
+    "23505": "the row exists already: add ON CONFLICT DO NOTHING to make the statement idempotent",
+    "40P01": _DEADLOCK,
+    "55P03": _DEADLOCK,
+    "57014": "the statement was cancelled: see statement_timeout, and look for what it waited for",
+    "42501": _RIGHTS,
+    "25006": "connect to the primary (several hosts with target_session_attrs=read-write), or start in verify mode",
+    "0A000": "see the manual of this server's version: it knows the statement, but cannot do this",
+    "58P01": "install the extension's package on the database server, or leave the extension out",
+    "25001": "this statement cannot run inside a transaction, and the file is run in one: take it out of the file",
+}
+_UNKNOWN_EXTENSION = re.compile(r'extension ".*" is not available')
+_FUNCTION = re.compile(r"\bcreate\s+(?:or\s+replace\s+)?(?:function|procedure)\b", re.IGNORECASE)
+
+
+def advise(sqlstate: str, message: str, statement: str) -> str:
+    """Return what to do about an error, or an empty string where there is nothing sensible to say.
+
+    Args:
+        sqlstate: PostgreSQL's five-character code.
+        message: PostgreSQL's message.
+        statement: The text of the statement.
+    """
+    if sqlstate == "42601" and _FUNCTION.match(statement):
+        return "check for proper $$ delimiters around the function's body, and for the semicolons in it"
+    if sqlstate == "0A000" and _UNKNOWN_EXTENSION.search(message):
+        return _BY_STATE["58P01"]
+    return _BY_STATE.get(sqlstate, "")

@@ -1,0 +1,165 @@
+"""`python -m dbinit`: the same work as a one-shot, for init containers, jobs and shells."""
+
+import argparse
+import asyncio
+import logging
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from .console import print_error, print_result, progress, set_up_logging
+from .durations import parse_duration
+from .errors import DbInitError, ExitCode
+from .initializer import Initializer
+from .settings import InitOptions
+from .version import __version__
+
+__all__ = ["main"]
+
+logger = logging.getLogger("dbinit")
+
+_DESCRIPTION = """\
+Bring a PostgreSQL schema into being: connect with backoff, run the file of SQL exactly once however many start
+at the same time, record it, end."""
+_EPILOG = """\
+environment:
+  DATABASE_URL            postgresql://user:password@host:5432/database, or embedded:///folder
+  DATABASE_URL_FILE       a file that holds it (a mounted secret)
+  MIGRATION_PATH          the file of SQL (scripts/init-db.sql)
+  DB_RETRY_ATTEMPTS       attempts to connect; 0 for as many as fit into the deadline (5)
+  DB_RETRY_DELAY          first pause between them, doubling up to 30s (5s)
+  DBINIT_CONNECT_TIMEOUT  limit for one attempt (10s)
+  DBINIT_CONNECT_DEADLINE limit for all of them together (2m)
+  DBINIT_LOCK_WAIT        how long to wait for another starter (5m)
+  DBINIT_SENTINEL         table that means the schema is there already (users; empty for none)
+  DBINIT_ON_CHANGE        when the applied file was edited since: rerun, warn or fail (rerun)
+  DBINIT_HISTORY_SCHEMA   schema of the table dbinit_history (public)
+
+exit codes:
+  0 done, or nothing to do      3 the database was not reached
+  1 a statement failed          4 the history and the files disagree
+  2 usage, settings or a file   5 another starter held the lock for too long
+  130, 143 ended by SIGINT, SIGTERM
+
+try it without a server:
+  pip install 'dbinit[embedded]'
+  python -m dbinit --url embedded:///tmp/dbinit-try --path scripts/init-db.sql"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code.
+
+    Args:
+        arguments: The words behind the program's name. Default: `sys.argv`.
+    """
+    chosen = _parser().parse_args(arguments)
+    set_up_logging(quiet=chosen.quiet)
+    try:
+        with asyncio.Runner() as runner:
+            return runner.run(_until_signal(_run(chosen)))
+    except DbInitError as error:
+        print_error(error, as_json=chosen.json)
+        return error.exit_code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m dbinit",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"dbinit {__version__}")
+    _add_common(parser)
+    commands = parser.add_subparsers(dest="command", metavar="command")
+    up = commands.add_parser("up", help="run what is missing (the default)")
+    status = commands.add_parser("status", help="say what would be done, and what was; change nothing")
+    wait = commands.add_parser("wait", help="wait until the database takes connections")
+    for command in (up, status, wait):
+        # What stood before the command must not be overwritten by the command's own defaults.
+        _add_common(command, default=argparse.SUPPRESS)
+    wait.add_argument("--timeout", type=_duration, help="give up after this long, such as 30s (default: 2m)")
+    parser.set_defaults(command="up", timeout=None)
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser, **default: Any) -> None:
+    parser.add_argument("--url", help="the database (default: DATABASE_URL, which does not show in ps)", **default)
+    parser.add_argument("--path", type=Path, help="the file of SQL (default: MIGRATION_PATH)", **default)
+    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output", **default)
+    parser.add_argument("-q", "--quiet", action="store_true", help="log warnings and errors only", **default)
+
+
+def _duration(text: str) -> timedelta:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+async def _until_signal(work: Awaitable[int]) -> int:
+    """Run `work` until it ends or a signal comes, which cancels it and decides about the exit code."""
+    task = asyncio.ensure_future(work)
+    received: list[int] = []
+    loop = asyncio.get_running_loop()
+
+    def stop(number: int) -> None:
+        received.append(number)
+        task.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop, number)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if not received:
+            raise
+        logger.warning("Stopped by %s. Nothing of the file was applied.", signal.Signals(received[0]).name)
+        return 128 + received[0]
+
+
+async def _run(chosen: argparse.Namespace) -> int:
+    options = InitOptions.from_env(**_overrides(chosen))
+    with progress(wanted=not (chosen.json or chosen.quiet)) as observer:
+        initializer = Initializer(options, observer=observer)
+        try:
+            result = await _COMMANDS[chosen.command](initializer)
+        finally:
+            await initializer.close()
+    print_result(result, as_json=chosen.json)
+    return ExitCode.OK
+
+
+def _overrides(chosen: argparse.Namespace) -> dict[str, Any]:
+    overrides = {"database_url": chosen.url, "migrations_path": chosen.path}
+    if chosen.command == "wait":
+        overrides |= {"connect_deadline": chosen.timeout, "retry_attempts": 0}
+    return overrides
+
+
+async def _up(initializer: Initializer) -> dict[str, Any]:
+    return asdict(await initializer.initialize())
+
+
+async def _status(initializer: Initializer) -> dict[str, Any]:
+    decision, history = await initializer.status()
+    return {
+        "decision": decision,
+        "script": str(initializer.options.migrations_path),
+        "history": [asdict(row) for row in history],
+    }
+
+
+async def _wait(initializer: Initializer) -> dict[str, Any]:
+    await initializer.wait()
+    return {"outcome": "reached"}
+
+
+_COMMANDS: dict[str, Callable[[Initializer], Awaitable[dict[str, Any]]]] = {
+    "up": _up,
+    "status": _status,
+    "wait": _wait,
+}

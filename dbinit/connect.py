@@ -1,0 +1,321 @@
+"""A connection: attempts with backoff, probing between them, and a release that cannot hang."""
+
+import asyncio
+import itertools
+import os
+import random
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import anyio
+import asyncpg
+
+from .backoff import Verdict, classify, delays, is_tls_refusal
+from .errors import (
+    AuthenticationError,
+    ConnectError,
+    ConnectionLostError,
+    DatabaseMissingError,
+    ServerUnreachableError,
+    SettingsError,
+    TlsError,
+)
+from .settings import InitOptions
+from .url import DatabaseUrl
+
+__all__ = ["Attempt", "connect_arguments", "connected", "translate"]
+
+_RELEASE_LIMIT = 0.8
+_GRACE = 10.0
+_PROBE_EVERY = 0.15
+_PROBE_LIMIT = 1.0
+# What libpq and asyncpg try where no host is given.
+_DEFAULT_HOSTS = ("/run/postgresql", "/var/run/postgresql", "/tmp", "localhost")  # noqa: S108 - libpq's place
+# A dead peer is noticed within 25 s by default, instead of the kernel's two hours.
+_KEEPALIVE = {"keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
+_TCP_OPTIONS = {
+    "keepalives_idle": "TCP_KEEPIDLE",
+    "keepalives_interval": "TCP_KEEPINTVL",
+    "keepalives_count": "TCP_KEEPCNT",
+    "tcp_user_timeout": "TCP_USER_TIMEOUT",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt to connect, as an observer is told of it.
+
+    Attributes:
+        number: From 1.
+        of: How many there will be at most; 0 for as many as fit into the deadline.
+        failure: Why it failed; empty when it has just begun.
+        pause: Seconds until the next one, unless the server answers sooner; 0 when it has just begun.
+    """
+
+    number: int
+    of: int
+    failure: str = ""
+    pause: float = 0.0
+
+
+@asynccontextmanager
+async def connected(
+    url: DatabaseUrl, options: InitOptions, on_attempt: Callable[[Attempt], None]
+) -> AsyncIterator[asyncpg.Connection]:
+    """Connect with backoff, and close the connection at the end, whatever happens.
+
+    Raises:
+        ConnectError: The database was not reached, or the connection broke in use.
+        SettingsError: The driver cannot use the URL.
+    """
+    connection = await _connect_with_backoff(url, options, on_attempt)
+    try:
+        yield connection
+    except BaseException as error:
+        # Under the shield the driver still cancels what the server is working on, and then says goodbye.
+        with anyio.CancelScope(shield=True):
+            await _release(connection)
+        if _is_connection_loss(error):
+            raise ConnectionLostError(
+                f"the connection to {url} broke: {_reason(error)}",
+                advice="start again: dbinit reads the history before it decides what is left to do",
+                outcome="Nothing was applied, unless the connection broke in the very moment of the commit.",
+            ) from None
+        raise
+    await _release(connection)
+
+
+def connect_arguments(url: DatabaseUrl) -> dict[str, Any]:
+    """Return the keyword arguments for `asyncpg.connect` and `asyncpg.create_pool` that mean `url`.
+
+    They hold the password: hand them to asyncpg and to nothing else.
+
+    Raises:
+        TlsError: A certificate file that the URL names is not there.
+    """
+    driver = dict(url.driver)
+    arguments: dict[str, Any] = {
+        "user": url.user,
+        "password": url.password.reveal() if url.password else None,
+        "database": url.database,
+        "server_settings": {"application_name": "dbinit", **url.session},
+    }
+    if url.hosts:
+        arguments["host"], arguments["port"] = _ordered_hosts(url)
+    elif url.ports:
+        arguments["port"] = url.ports[0]
+    _check_certificates(url)
+    if driver.get("sslrootcert") == "system":
+        arguments["ssl"] = ssl.create_default_context()
+        del driver["sslrootcert"], driver["sslmode"]
+    if driver:
+        arguments["dsn"] = f"postgresql://?{urlencode(driver)}"
+    return arguments
+
+
+def translate(error: BaseException, url: DatabaseUrl) -> ConnectError | SettingsError:
+    """Return the error of our own that says what a failed attempt means, and what to do about it."""
+    reason = _reason(error)
+    if url.password:
+        reason = url.password.scrub(reason)
+    state = getattr(error, "sqlstate", None) or ""
+    if state.startswith("28"):
+        return AuthenticationError(
+            f"{url} refused the login: {reason}",
+            advice="check user and password in DATABASE_URL, and the server's pg_hba.conf",
+        )
+    if state == "3D000":
+        return DatabaseMissingError(
+            f"{url}: {reason}",
+            advice="create the database first (CREATE DATABASE ...), or correct its name in the URL",
+        )
+    if isinstance(error, ssl.SSLError) or is_tls_refusal(error):
+        return TlsError(f"{url}: no TLS connection: {reason}", advice=_tls_advice(error))
+    if isinstance(error, ValueError) and "certificate" not in reason:
+        return SettingsError((f"DATABASE_URL: {reason}",))
+    if isinstance(error, ValueError):
+        return TlsError(f"{url}: {reason}", advice="name the authority's certificate with sslrootcert=/path/to/ca.pem")
+    return ServerUnreachableError(
+        f"{url} was not reached: {reason}",
+        advice="check that the server runs, and host and port in DATABASE_URL",
+    )
+
+
+async def _connect_with_backoff(
+    url: DatabaseUrl, options: InitOptions, on_attempt: Callable[[Attempt], None]
+) -> asyncpg.Connection:
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + options.connect_deadline.total_seconds()
+    pauses = delays(options.retry_delay.total_seconds(), random.random)
+    grace_end: float | None = None
+    woken = False
+    for number in itertools.count(1):
+        on_attempt(Attempt(number, options.retry_attempts))
+        try:
+            limit = min(options.attempt_timeout.total_seconds(), deadline - clock())
+            return await _connect_once(url, limit)
+        except (
+            OSError,
+            asyncpg.PostgresError,
+            asyncpg.InterfaceError,
+            asyncpg.InternalClientError,
+            ValueError,
+        ) as error:
+            verdict = classify(error)
+            if verdict is Verdict.GRACE and grace_end is None:
+                grace_end = clock() + _GRACE
+            end = min(deadline, grace_end) if verdict is Verdict.GRACE and grace_end else deadline
+            pause = min(next(pauses), end - clock())
+            if verdict is Verdict.PERMANENT or number == options.retry_attempts or pause <= 0:
+                raise _final(translate(error, url), number, verdict) from None
+            on_attempt(Attempt(number, options.retry_attempts, _reason(error), pause))
+        if verdict is Verdict.GRACE:
+            await anyio.sleep(pause)
+        else:
+            woken = await _pause(url, pause, was_down=not woken)
+    raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _final(error: ConnectError | SettingsError, attempts: int, verdict: Verdict) -> ConnectError | SettingsError:
+    if verdict is not Verdict.PERMANENT:
+        error.outcome = f"Gave up after {attempts} attempt{'s' if attempts > 1 else ''}. Nothing was applied."
+    else:
+        error.outcome = "Nothing was applied."
+    return error
+
+
+async def _connect_once(url: DatabaseUrl, limit: float) -> asyncpg.Connection:
+    # No cache of prepared statements: behind a transaction pooler the next query may meet another server process.
+    connection: asyncpg.Connection = await asyncpg.connect(
+        **connect_arguments(url), timeout=max(limit, 0.001), statement_cache_size=0
+    )
+    _set_keepalive(connection, {**_KEEPALIVE, **url.socket})
+    return connection
+
+
+async def _release(connection: asyncpg.Connection) -> None:
+    """Say goodbye within a second; a dead link gets none."""
+    try:
+        await connection.close(timeout=_RELEASE_LIMIT)
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        connection.terminate()
+
+
+async def _pause(url: DatabaseUrl, seconds: float, *, was_down: bool) -> bool:
+    """Wait for `seconds`, or until the server begins to answer; return whether it did.
+
+    A server that answers all the time and yet fails every attempt must not use the attempts up at once: so a pause
+    only ends early when the server was seen down, and after a wake-up in vain (`was_down` false) within this pause.
+    """
+    with anyio.move_on_after(seconds):
+        while True:
+            if not await _answers(url):
+                was_down = True
+            elif was_down:
+                return True
+            await anyio.sleep(_PROBE_EVERY)
+    return False
+
+
+async def _answers(url: DatabaseUrl) -> bool:
+    """Tell whether any of the hosts would let us in, much as pg_isready does: cheap, and without a login."""
+    for host, port in _addresses(url):
+        with anyio.move_on_after(_PROBE_LIMIT):
+            try:
+                if await _probe(host, port, url):
+                    return True
+            except OSError:
+                continue
+    return False
+
+
+async def _probe(host: str, port: int, url: DatabaseUrl) -> bool:
+    if host.startswith("/"):
+        reader, writer = await asyncio.open_unix_connection(f"{host}/.s.PGSQL.{port}")
+    else:
+        reader, writer = await asyncio.open_connection(host, port)
+    try:
+        user = url.user or os.environ.get("PGUSER") or "postgres"
+        fields = [b"user", user.encode(), b"database", (url.database or user).encode(), b"", b""]
+        body = (196608).to_bytes(4, "big") + b"\0".join(fields)  # protocol 3.0
+        writer.write((len(body) + 4).to_bytes(4, "big") + body)
+        answer = await reader.read(1024)
+    finally:
+        writer.close()
+    # An error other than "starting up" (57P03) and "no slots left" (53300) is an answer too: the server is there.
+    not_yet = answer[:1] == b"E" and (b"C57P03\0" in answer or b"C53300\0" in answer)
+    return bool(answer) and not not_yet
+
+
+def _addresses(url: DatabaseUrl) -> list[tuple[str, int]]:
+    hosts = url.hosts or tuple(filter(None, os.environ.get("PGHOST", "").split(","))) or _DEFAULT_HOSTS
+    ports = url.ports or (int(os.environ.get("PGPORT") or 5432),)
+    if len(ports) != len(hosts):
+        ports = ports[:1] * len(hosts)
+    return list(zip(hosts, ports, strict=True))
+
+
+def _ordered_hosts(url: DatabaseUrl) -> tuple[list[str], list[int] | int]:
+    if len(url.ports) != len(url.hosts):
+        hosts = list(url.hosts)
+        if url.shuffle_hosts:
+            random.shuffle(hosts)
+        return hosts, url.ports[0] if url.ports else 5432
+    pairs = list(zip(url.hosts, url.ports, strict=True))
+    if url.shuffle_hosts:
+        random.shuffle(pairs)
+    return [host for host, _ in pairs], [port for _, port in pairs]
+
+
+def _check_certificates(url: DatabaseUrl) -> None:
+    """Look before asyncpg does: it answers a missing file with a FileNotFoundError that looks like a missing socket."""
+    for name in ("sslrootcert", "sslcert", "sslkey", "sslcrl"):
+        path = url.driver.get(name)
+        if path and path != "system" and not Path(path).is_file():
+            raise TlsError(
+                f"the file that {name} names is not there: {path}",
+                advice=f"correct {name} in DATABASE_URL, or mount the file",
+                outcome="Nothing was applied.",
+            )
+
+
+def _set_keepalive(connection: asyncpg.Connection, wanted: dict[str, int]) -> None:
+    # asyncpg offers no public way to the socket.
+    transport = getattr(connection, "_transport", None)
+    sock = transport.get_extra_info("socket") if transport else None
+    if sock is None or sock.family not in {socket.AF_INET, socket.AF_INET6} or not wanted["keepalives"]:
+        return
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, option in _TCP_OPTIONS.items():
+        if wanted.get(name) and hasattr(socket, option):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), wanted[name])
+
+
+def _is_connection_loss(error: BaseException) -> bool:
+    if isinstance(error, asyncpg.PostgresError):
+        return classify(error) is Verdict.TRANSIENT
+    return isinstance(error, OSError | asyncpg.InterfaceError) and not isinstance(error, ssl.SSLError)
+
+
+def _reason(error: BaseException) -> str:
+    """Say in a few words why an attempt failed; a time-out's own text is empty."""
+    if isinstance(error, TimeoutError) and not str(error):
+        return "no answer in time"
+    if isinstance(error, OSError) and error.strerror and not error.strerror.startswith("Connect call"):
+        return error.strerror
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _tls_advice(error: BaseException) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            "the server's certificate is not trusted or is for another name: name the authority's certificate with"
+            " sslrootcert=/path/to/ca.pem, and use the host name that the certificate was made for"
+        )
+    return "the server offers no TLS: switch it on there (ssl = on), or use sslmode=prefer on a network you trust"

@@ -1,0 +1,109 @@
+"""What the command line shows: log lines, a bar on a terminal, and the result as text or JSON."""
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import datetime
+from enum import Enum
+from typing import Any, TextIO
+
+from .errors import DbInitError
+from .readiness import Phase, Readiness
+
+__all__ = ["print_error", "print_result", "progress", "set_up_logging"]
+
+
+def set_up_logging(*, quiet: bool) -> None:
+    """Send dbinit's log lines to standard error as they are."""
+    logger = logging.getLogger("dbinit")
+    logger.handlers = [_ErrorStream()]
+    logger.propagate = False
+    logger.setLevel(logging.WARNING if quiet else logging.INFO)
+
+
+@contextmanager
+def progress(*, wanted: bool) -> Iterator[Callable[[Readiness], None] | None]:
+    """Yield an observer that draws a bar, or None where standard error is no terminal or rich is not installed."""
+    if not wanted or not sys.stderr.isatty():
+        yield None
+        return
+    with ExitStack() as stack:
+        draw: Callable[[Readiness], None] | None = None
+
+        def observe(readiness: Readiness) -> None:
+            nonlocal draw
+            if readiness.phase is Phase.APPLYING:
+                # Only now, as rich takes longer to import than a start with nothing to do takes in all.
+                draw = draw or _open_bar(stack)
+                draw(readiness)
+
+        yield observe
+
+
+def print_result(result: dict[str, Any], *, as_json: bool) -> None:
+    """Print what a command found on standard output; without `--json` only where the log does not say it."""
+    if as_json:
+        print(json.dumps(result, default=_plain))  # noqa: T201 - the purpose of a command line
+    elif "decision" in result:
+        print(f"{result['script']}: {_SENTENCES[result['decision'].value]}")  # noqa: T201
+        for row in result["history"]:
+            when = row["applied_at"].isoformat(sep=" ", timespec="seconds")
+            print(f"  {when}  {row['outcome'].value:8} {row['script']}  {row['checksum'][:12]}")  # noqa: T201
+
+
+def print_error(error: DbInitError, *, as_json: bool) -> None:
+    """Print an error on standard error, or as JSON on standard output."""
+    if as_json:
+        fields = ("message", "outcome", "advice", "sqlstate", "line", "column", "problems")
+        found = {name: getattr(error, name) for name in fields if getattr(error, name, None)}
+        print(json.dumps({"error": {"type": type(error).__name__, "exit_code": error.exit_code, **found}}))  # noqa: T201
+    else:
+        logging.getLogger("dbinit").error("%s", error)
+
+
+_SENTENCES = {
+    "apply": "was never applied; `up` runs it",
+    "rerun": "was edited since it was applied; `up` runs it again",
+    "skip": "is applied, nothing to do",
+    "warn": "was edited since it was applied; `up` only warns of it",
+    "refuse": "was edited since it was applied; `up` refuses that",
+    "adopt": "there is no history, but the sentinel table; `up` records the file as applied",
+}
+
+
+class _ErrorStream(logging.StreamHandler[TextIO]):
+    """Writes to what is standard error at the moment, as the bar takes its place for a while."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]
+        return sys.stderr
+
+
+def _open_bar(stack: ExitStack) -> Callable[[Readiness], None]:
+    try:
+        from rich.console import Console  # noqa: PLC0415 - an extra
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+    except ImportError:
+        return lambda _: None
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    bar = stack.enter_context(Progress(*columns, console=Console(stderr=True), transient=True))
+    task = bar.add_task("")
+
+    def draw(readiness: Readiness) -> None:
+        done = max(readiness.statement - 1, 0)
+        bar.update(task, description=readiness.file, completed=done, total=readiness.statements or None)
+
+    return draw
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} has no place in JSON")

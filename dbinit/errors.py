@@ -1,0 +1,182 @@
+"""Everything that can go wrong, one class per cause, each with its exit code.
+
+Every error is written for the person who has to act on it: `str(error)` says what happened, where, what was
+applied and what to do. No message holds a password.
+"""
+
+from enum import IntEnum
+from typing import ClassVar
+
+__all__ = [
+    "AuthenticationError",
+    "ConnectError",
+    "ConnectionLostError",
+    "DatabaseMissingError",
+    "DbInitError",
+    "EmbeddedServerError",
+    "ExitCode",
+    "FileChangedError",
+    "HistoryError",
+    "LockTimeoutError",
+    "PrivilegeError",
+    "ReadOnlyDatabaseError",
+    "SchemaMissingError",
+    "ScriptError",
+    "ServerUnreachableError",
+    "SettingsError",
+    "SourceError",
+    "StatementError",
+    "TlsError",
+]
+
+
+class ExitCode(IntEnum):
+    """The exit codes of `python -m dbinit`, also carried by every error as `exit_code`."""
+
+    OK = 0
+    """Done, or nothing to do."""
+    FAILED = 1
+    """A statement failed, or the SQL could not be read."""
+    USAGE = 2
+    """The command line, the settings or a file could not be used."""
+    UNREACHABLE = 3
+    """The database was not reached."""
+    HISTORY = 4
+    """The history in the database and the files disagree."""
+    LOCKED = 5
+    """Another starter held the lock for too long."""
+
+
+class DbInitError(Exception):
+    """Base of all errors of this package.
+
+    Args:
+        message: What happened, and where.
+        advice: What to do about it; may be empty.
+        outcome: What was applied and what was not; may be empty.
+    """
+
+    exit_code: ClassVar[ExitCode] = ExitCode.FAILED
+
+    def __init__(self, message: str, *, advice: str = "", outcome: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.advice = advice
+        self.outcome = outcome
+
+    def __str__(self) -> str:
+        parts = [self.message]
+        if self.outcome:
+            parts.append(self.outcome)
+        if self.advice:
+            parts.append(f"What to do: {self.advice}")
+        return "\n".join(parts)
+
+
+class SettingsError(DbInitError):
+    """Settings that cannot be used; all of them at once.
+
+    Args:
+        problems: One sentence for each mistake.
+    """
+
+    exit_code = ExitCode.USAGE
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        heading = "A setting cannot be used:" if len(problems) == 1 else "Some settings cannot be used:"
+        super().__init__("\n".join([heading, *(f"  - {problem}" for problem in problems)]))
+        self.problems = problems
+
+
+class SourceError(DbInitError):
+    """A file of SQL that is missing, empty, no file, or not readable as text."""
+
+    exit_code = ExitCode.USAGE
+
+
+class ScriptError(DbInitError):
+    """SQL that cannot be read or must not be run, found before anything was sent."""
+
+
+class StatementError(DbInitError):
+    """A statement that PostgreSQL refused. Everything of its script was rolled back.
+
+    Args:
+        message: The rendered report: file, line, column, the line with a caret, PostgreSQL's own words.
+        sqlstate: PostgreSQL's five-character error code, or an empty string.
+        line: Line in the file, from 1; 0 where the error belongs to no statement (at COMMIT, say).
+        column: Column in that line, from 1.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        sqlstate: str = "",
+        line: int = 0,
+        column: int = 0,
+        advice: str = "",
+        outcome: str = "",
+    ) -> None:
+        super().__init__(message, advice=advice, outcome=outcome)
+        self.sqlstate = sqlstate
+        self.line = line
+        self.column = column
+
+
+class PrivilegeError(StatementError):
+    """The role lacks a right (SQLSTATE 42501)."""
+
+
+class ReadOnlyDatabaseError(StatementError):
+    """The database takes no writes: a standby, or `default_transaction_read_only` (SQLSTATE 25006)."""
+
+
+class ConnectError(DbInitError):
+    """The database was not reached; the classes below say why."""
+
+    exit_code = ExitCode.UNREACHABLE
+
+
+class ServerUnreachableError(ConnectError):
+    """No server answered within the attempts and the deadline."""
+
+
+class AuthenticationError(ConnectError):
+    """The server refused the user or the password."""
+
+
+class DatabaseMissingError(ConnectError):
+    """The server is there, the database is not."""
+
+
+class TlsError(ConnectError):
+    """TLS could not be agreed on: a bad certificate, or a server without TLS."""
+
+
+class ConnectionLostError(ConnectError):
+    """The connection broke while work was under way."""
+
+
+class EmbeddedServerError(ConnectError):
+    """The embedded PostgreSQL could not be started."""
+
+
+class HistoryError(DbInitError):
+    """The history table and the files disagree, or the table is not one that this version can read."""
+
+    exit_code = ExitCode.HISTORY
+
+
+class FileChangedError(HistoryError):
+    """An applied file was edited since, and `on_change` is `fail`."""
+
+
+class SchemaMissingError(HistoryError):
+    """In `verify` mode: the schema is not there, and dbinit was told to apply nothing."""
+
+
+class LockTimeoutError(DbInitError):
+    """Another starter held the migration lock for longer than `lock_wait`."""
+
+    exit_code = ExitCode.LOCKED

@@ -1,0 +1,147 @@
+"""The history table: what ran, when, how long, by whom.
+
+Every name in these statements is qualified and every operator is spelt out, so that a hostile or an emptied
+`search_path` makes no difference.
+"""
+
+import json
+import socket
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import asyncpg
+
+from .errors import HistoryError
+from .model import Applied, Outcome
+from .version import __version__
+
+__all__ = ["FORMAT", "TABLE", "Entry", "create", "has_table", "read", "record"]
+
+TABLE = "dbinit_history"
+FORMAT = 1
+"""The shape of the rows; a newer dbinit that changes their meaning counts it up."""
+
+_CREATE = """
+CREATE TABLE {table} (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    format integer NOT NULL,
+    script pg_catalog.text NOT NULL,
+    checksum pg_catalog.text NOT NULL,
+    outcome pg_catalog.text NOT NULL,
+    statements integer NOT NULL,
+    applied_at timestamp with time zone NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    seconds double precision NOT NULL,
+    applied_by pg_catalog.text NOT NULL DEFAULT session_user,
+    host pg_catalog.text NOT NULL,
+    dbinit_version pg_catalog.text NOT NULL
+);
+COMMENT ON TABLE {table} IS 'What dbinit applied to this database. Do not edit.'
+"""
+_INSERT = """
+INSERT INTO {table} (format, script, checksum, outcome, statements, seconds, host, dbinit_version)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+"""
+_HAS_SCHEMA = "SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname OPERATOR(pg_catalog.=) $1::pg_catalog.text"
+# The catalog is asked, not to_regclass(), which raises 42501 where the role may not look into the schema.
+_HAS_TABLE = """
+SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+WHERE c.relname OPERATOR(pg_catalog.=) $1::pg_catalog.text
+  AND c.relkind OPERATOR(pg_catalog.=) ANY ('{{r,p,v,m,f}}'::pg_catalog."char"[])
+  AND {where}
+LIMIT 1
+"""
+_IN_SCHEMA = "n.nspname OPERATOR(pg_catalog.=) $2::pg_catalog.text"
+_IN_PATH = "n.nspname OPERATOR(pg_catalog.=) ANY (pg_catalog.current_schemas(false))"
+
+
+class Entry(NamedTuple):
+    """What is recorded about one file; the server adds when and by whom, `record` where and by which version."""
+
+    script: str
+    checksum: str
+    outcome: Outcome
+    statements: int = 0
+    seconds: float = 0.0
+
+
+async def read(connection: asyncpg.Connection, schema: str) -> list[Applied] | None:
+    """Return the history, oldest first, or None where there is no history table.
+
+    One round trip of the simple protocol, which also works behind a transaction pooler: the rows come as JSON
+    through COPY, whatever further columns a newer version has added.
+
+    Raises:
+        HistoryError: The table is not one that this version can read.
+    """
+    query = f"SELECT pg_catalog.to_json(h) FROM {_qualified(schema)} AS h ORDER BY h.id"  # noqa: S608 - quoted name
+    chunks: list[bytes] = []
+
+    async def collect(chunk: bytes) -> None:
+        chunks.append(bytes(chunk))
+
+    try:
+        await connection.copy_from_query(query, output=collect, format="text")
+    except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
+        return None
+    except asyncpg.UndefinedColumnError:
+        raise _unreadable(schema, "has no column id") from None
+    # COPY's text format doubles the backslashes; JSON has nothing else that it would escape.
+    lines = b"".join(chunks).decode().replace("\\\\", "\\").splitlines()
+    return [_row(schema, json.loads(line)) for line in lines]
+
+
+async def has_table(connection: asyncpg.Connection, name: str) -> bool:
+    """Tell whether a table or view `name` or `schema.name` is there; a plain name is looked for in the search path.
+
+    Call it inside a transaction: the extended protocol is not safe behind a pooler otherwise.
+    """
+    schema, _, table = name.rpartition(".")
+    if schema:
+        status = await connection.execute(_HAS_TABLE.format(where=_IN_SCHEMA), table, schema)
+    else:
+        status = await connection.execute(_HAS_TABLE.format(where=_IN_PATH), table)
+    return status == "SELECT 1"
+
+
+async def create(connection: asyncpg.Connection, schema: str) -> None:
+    """Create the table, and its schema when that is missing. Call it inside the transaction that holds the lock."""
+    if await connection.execute(_HAS_SCHEMA, schema) == "SELECT 0":
+        await connection.execute(f"CREATE SCHEMA {_quoted(schema)}")
+    await connection.execute(_CREATE.format(table=_qualified(schema)))
+
+
+async def record(connection: asyncpg.Connection, schema: str, entry: Entry) -> None:
+    """Add a row. Call it inside the transaction that did the work, so that both happen or neither."""
+    # The script may have changed its role; what is recorded is still our doing.
+    await connection.execute("RESET SESSION AUTHORIZATION; RESET ROLE")
+    values = (entry.script, entry.checksum, entry.outcome.value, entry.statements, entry.seconds)
+    insert = _INSERT.format(table=_qualified(schema))
+    await connection.execute(insert, FORMAT, *values, socket.gethostname(), __version__)
+
+
+def _row(schema: str, row: dict[str, Any]) -> Applied:
+    if row.get("format", 0) > FORMAT:
+        raise HistoryError(
+            f"the history in {_qualified(schema)} was written by a newer dbinit ({row.get('dbinit_version')})",
+            advice="update dbinit in this service to at least that version",
+        )
+    try:
+        applied_at = datetime.fromisoformat(row["applied_at"])
+        return Applied(row["script"], row["checksum"], Outcome(row["outcome"]), applied_at)
+    except (KeyError, TypeError, ValueError) as error:
+        raise _unreadable(schema, f"cannot be understood ({error})") from None
+
+
+def _unreadable(schema: str, reason: str) -> HistoryError:
+    return HistoryError(
+        f"the table {_qualified(schema)} is no history of dbinit: it {reason}",
+        advice="set DBINIT_HISTORY_SCHEMA to a schema of dbinit's own, or move that table out of the way",
+    )
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _qualified(schema: str) -> str:
+    return f"{_quoted(schema)}.{TABLE}"

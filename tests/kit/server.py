@@ -1,0 +1,112 @@
+"""A real PostgreSQL server for the tests, on a free port and a socket of its own."""
+
+import shutil
+import socket
+import tempfile
+from pathlib import Path
+from urllib.parse import quote
+
+from dbinit.programs import give_to, open_to_all, reachable_binaries, run_program, server_account
+
+EXTENSIONS = Path(__file__).parents[2] / "dbinit" / "extensions"
+PASSWORD = "s3cret/canary#%"
+"""The superuser's password: hard to put into a URL, and looked for in everything that is printed."""
+
+_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
+
+
+class Server:
+    """A server with its data in a temporary folder; use it as a context manager.
+
+    Args:
+        binaries: The folder of the programs.
+        settings: Further settings of the server.
+    """
+
+    def __init__(self, binaries: Path, settings: dict[str, str] | None = None) -> None:
+        self.account = server_account()
+        # Not below pytest's own folder, which is closed to the account that runs the server.
+        self.folder = Path(tempfile.mkdtemp(prefix="dbinit-test-"))
+        self.folder.chmod(0o755)
+        give_to(self.account, self.folder)
+        self.binaries = reachable_binaries(binaries, self.folder, self.account)
+        self.port = free_port()
+        self.major = 0
+        self._settings = settings or {}
+
+    def __enter__(self) -> "Server":
+        try:
+            self._create()
+            self.start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop("immediate")
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    def url(self, database: str = "postgres", *, user: str = "postgres", password: str = PASSWORD) -> str:
+        """Return a URL by TCP, with the password written as it has to be."""
+        return f"postgresql://{quote(user)}:{quote(password, safe='')}@127.0.0.1:{self.port}/{database}"
+
+    def start(self, *, wait: bool = True) -> None:
+        """Start it; with a new port where another process has taken ours meanwhile."""
+        for _ in range(5):
+            self._configure()
+            done = self.run("pg_ctl", "start", "-D", str(self.data), "-l", str(self.log), "-w" if wait else "-W", check=False)
+            if done == 0:
+                return
+            self.port = free_port()
+        raise AssertionError(self.log.read_text())
+
+    def stop(self, mode: str = "fast") -> None:
+        self.run("pg_ctl", "stop", "-D", str(self.data), "-m", mode, "-w", check=False)
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log"
+
+    def run(self, program: str, *arguments: str, check: bool = True) -> int:
+        return run_program(self.binaries, program, *arguments, account=self.account, check=check).returncode
+
+    def dump(self, database: str, *options: str) -> str:
+        """Return pg_dump's plain text, without the lines that differ each time."""
+        arguments = ["--no-owner", "--exclude-table=*.dbinit_history", *options]
+        where = ["-h", str(self.folder), "-p", str(self.port), "-U", "postgres", database]
+        done = run_program(self.binaries, "pg_dump", *arguments, *where, account=self.account)
+        lines = done.stdout.decode().splitlines()
+        return "\n".join(line for line in lines if not line.startswith(("\\restrict", "\\unrestrict")))
+
+    def _create(self) -> None:
+        secret = self.folder / "secret"
+        secret.write_text(PASSWORD)
+        give_to(self.account, secret)
+        options = ["--username=postgres", f"--pwfile={secret}", "--auth-local=trust", "--auth-host=scram-sha-256"]
+        self.run("initdb", "-D", str(self.data), "--encoding=UTF8", "--no-locale", "--no-sync", *options)
+        self.major = int((self.data / "PG_VERSION").read_text())
+
+    def _configure(self) -> None:
+        settings = {**_FAST, **self._settings, "port": str(self.port), "listen_addresses": "127.0.0.1"}
+        settings["unix_socket_directories"] = str(self.folder)
+        if self.major >= 18:
+            share = self.folder / "share"
+            if EXTENSIONS.exists() and not share.exists():
+                shutil.copytree(EXTENSIONS, share)
+                open_to_all(share)
+            settings["extension_control_path"] = f"$system:{share}"
+        file = self.data / "postgresql.auto.conf"
+        file.write_text("".join(f"{name} = '{value}'\n" for name, value in settings.items()))
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
