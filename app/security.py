@@ -29,8 +29,10 @@ async def verify_password(password: str, stored: str) -> bool:
 
 
 def _digest(password: str, salt: bytes, n: int, r: int, p: int) -> bytes:
+    # JSON can spell half a surrogate pair: as good in a password as anything else.
+    secret = password.encode(errors="surrogatepass")
     # OpenSSL refuses above 32 MiB unless told otherwise; scrypt needs 128 * n * r bytes, and a little.
-    return hashlib.scrypt(password.encode(), salt=salt, n=n, r=r, p=p, maxmem=256 * n * r, dklen=32)
+    return hashlib.scrypt(secret, salt=salt, n=n, r=r, p=p, maxmem=256 * n * r, dklen=32)
 
 
 def _encode(value: bytes) -> str:

@@ -8,9 +8,8 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 import anyio
@@ -47,8 +46,7 @@ _TCP_OPTIONS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """One attempt to connect, as an observer is told of it.
 
     Attributes:
@@ -66,9 +64,19 @@ class Attempt:
 
 @asynccontextmanager
 async def connected(
-    url: DatabaseUrl, options: InitOptions, on_attempt: Callable[[Attempt], None]
+    url: DatabaseUrl,
+    options: InitOptions,
+    on_attempt: Callable[[Attempt], None],
+    on_farewell: Callable[[asyncio.Task[None]], None],
 ) -> AsyncIterator[asyncpg.Connection]:
     """Connect with backoff, and close the connection at the end, whatever happens.
+
+    Args:
+        url: Where to connect to.
+        options: How patiently.
+        on_attempt: Told of every attempt, and of its failure.
+        on_farewell: Given the task that sees the goodbye through when all went well: the server takes a millisecond
+            for it, which a start need not wait for. The task ends within a second; await it in the end.
 
     Raises:
         ConnectError: The database was not reached, or the connection broke in use.
@@ -88,7 +96,7 @@ async def connected(
                 outcome="Nothing was applied, unless the connection broke in the very moment of the commit.",
             ) from None
         raise
-    await _release(connection)
+    on_farewell(asyncio.create_task(_release(connection)))
 
 
 def connect_arguments(url: DatabaseUrl) -> dict[str, Any]:
@@ -125,10 +133,10 @@ def translate(error: BaseException, url: DatabaseUrl) -> ConnectError | Settings
     if url.password:
         reason = url.password.scrub(reason)
     state = getattr(error, "sqlstate", None) or ""
-    if state.startswith("28"):
+    if state.startswith("28") or state == "42501":
         return AuthenticationError(
             f"{url} refused the login: {reason}",
-            advice="check user and password in DATABASE_URL, and the server's pg_hba.conf",
+            advice="check user and password in DATABASE_URL, the server's pg_hba.conf, and GRANT CONNECT ON DATABASE",
         )
     if state == "3D000":
         return DatabaseMissingError(
@@ -141,6 +149,10 @@ def translate(error: BaseException, url: DatabaseUrl) -> ConnectError | Settings
         return SettingsError((f"DATABASE_URL: {reason}",))
     if isinstance(error, ValueError):
         return TlsError(f"{url}: {reason}", advice="name the authority's certificate with sslrootcert=/path/to/ca.pem")
+    if state and classify(error) is Verdict.PERMANENT:
+        return ConnectError(
+            f"{url} refused the connection: {reason} (SQLSTATE {state})", advice="check the parameters in DATABASE_URL"
+        )
     return ServerUnreachableError(
         f"{url} was not reached: {reason}",
         advice="check that the server runs, and host and port in DATABASE_URL",

@@ -67,6 +67,7 @@ _SENTENCES = {
     "apply": "was never applied; `up` runs it",
     "rerun": "was edited since it was applied; `up` runs it again",
     "skip": "is applied, nothing to do",
+    "older": "was applied, and a newer version of it since; `up` does nothing",
     "warn": "was edited since it was applied; `up` only warns of it",
     "refuse": "was edited since it was applied; `up` refuses that",
     "adopt": "there is no history, but the sentinel table; `up` records the file as applied",

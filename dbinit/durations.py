@@ -33,9 +33,9 @@ def parse_duration(text: str) -> timedelta:
 
 def format_duration(seconds: float) -> str:
     """Write `seconds` in the form that `parse_duration` reads, rounded for people: `340ms`, `1.5s`, `2m5s`."""
-    if seconds < 1:
+    if round(seconds, 3) < 1:
         return f"{round(seconds * 1000)}ms"
-    if seconds < 60:  # noqa: PLR2004 - seconds in a minute
+    if round(seconds, 1) < 60:  # noqa: PLR2004 - seconds in a minute
         return f"{seconds:.1f}".removesuffix(".0") + "s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

@@ -4,7 +4,7 @@ import asyncpg
 
 from .advice import advise
 from .errors import PrivilegeError, ReadOnlyDatabaseError, StatementError
-from .sql.text import SourceText
+from .sql.text import SourceText, hide_passwords
 
 __all__ = ["is_connection_loss", "statement_error"]
 
@@ -37,7 +37,7 @@ def statement_error(
         line, column = source.place(offset)
         lines.append(source.excerpt(offset))
     message = getattr(error, "message", None) or str(error)
-    lines.append(f"{getattr(error, 'severity', None) or 'ERROR'}: {message} (SQLSTATE {state})")
+    lines.append(f"{getattr(error, 'severity', None) or 'ERROR'}: {hide_passwords(message)} (SQLSTATE {state})")
     lines += _details(error)
     kind = _CLASSES.get(state, StatementError)
     return kind(
@@ -65,4 +65,4 @@ def _position(error: asyncpg.PostgresError, statement: str) -> int:
 def _details(error: asyncpg.PostgresError) -> list[str]:
     named = (("detail", "DETAIL"), ("hint", "HINT"), ("internal_query", "QUERY"), ("context", "CONTEXT"))
     found = ((label, getattr(error, name, None)) for name, label in named)
-    return [f"{label}: {text}" for label, text in found if text]
+    return [f"{label}: {hide_passwords(text)}" for label, text in found if text]

@@ -17,12 +17,11 @@ import asyncpg
 
 from .durations import format_duration
 from .errors import LockTimeoutError
-from .failure import is_connection_loss, statement_error
+from .transaction import ending_transaction
 
-__all__ = ["lock_key", "locked_transaction", "read_only_transaction"]
+__all__ = ["lock_key", "locked_transaction"]
 
 _POLL_FIRST, _POLL_MOST = 0.05, 0.5
-_ROLLBACK_LIMIT = 1.0
 
 
 def lock_key(schema: str) -> int:
@@ -45,40 +44,11 @@ async def locked_transaction(
 
     Raises:
         LockTimeoutError: It was not to be had in time.
-        StatementError: The commit failed (a deferred constraint, say).
+        asyncpg.PostgresError: The commit failed (a deferred constraint, say).
     """
     await _begin(connection, key, wait, on_wait)
-    async with _ending(connection):
+    async with ending_transaction(connection):
         yield
-        try:
-            await connection.execute("COMMIT")
-        except asyncpg.PostgresError as error:
-            if is_connection_loss(error):
-                raise
-            raise statement_error(error, title="PostgreSQL refused the commit:") from None
-
-
-@asynccontextmanager
-async def read_only_transaction(connection: asyncpg.Connection) -> AsyncIterator[None]:
-    """Read the catalog and the history as of one transaction, which a pooler keeps on one server connection."""
-    await connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY")
-    async with _ending(connection):
-        yield
-        await connection.execute("COMMIT")
-
-
-@asynccontextmanager
-async def _ending(connection: asyncpg.Connection) -> AsyncIterator[None]:
-    """Roll back on any error, whatever cancels us, but not for ever; closing does the same in the end."""
-    try:
-        yield
-    except BaseException:
-        with anyio.move_on_after(_ROLLBACK_LIMIT, shield=True):
-            try:
-                await connection.execute("ROLLBACK")
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-                connection.terminate()
-        raise
 
 
 async def _begin(connection: asyncpg.Connection, key: int, wait: timedelta, on_wait: Callable[[], None]) -> None:

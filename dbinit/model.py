@@ -53,8 +53,7 @@ class Outcome(Enum):
     """The file was edited since it was applied; only a warning was asked for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Script:
+class Script(NamedTuple):
     """A file of SQL, read once: what was hashed is what runs.
 
     Attributes:
@@ -82,7 +81,7 @@ class Statement(NamedTuple):
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Applied:
     """A row of the history: one file that was applied, or adopted, once."""
 
@@ -92,7 +91,7 @@ class Applied:
     applied_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Report:
     """What a run did.
 

@@ -17,6 +17,8 @@ class Decision(Enum):
     """It was applied and edited since, and is meant to be idempotent."""
     SKIP = "skip"
     """This very file was applied."""
+    OLDER = "older"
+    """This very file was applied, and a newer version of it since: the image was rolled back, or is being replaced."""
     WARN = "warn"
     """It was edited since, and only a warning is wanted."""
     REFUSE = "refuse"
@@ -42,7 +44,10 @@ def decide(
     """
     if not history and sentinel_found:
         return Decision.ADOPT
-    last = next((row for row in reversed(history) if row.script == script), None)
-    if last is None:
+    applied = [row.checksum for row in history if row.script == script]
+    if not applied:
         return Decision.APPLY
-    return Decision.SKIP if last.checksum == checksum else _ON_CHANGE[on_change]
+    if applied[-1] == checksum:
+        return Decision.SKIP
+    # Running an old version again would take back what a newer one did, under the replicas that need it.
+    return Decision.OLDER if checksum in applied else _ON_CHANGE[on_change]

@@ -5,9 +5,9 @@ Pure: the state is a frozen value, and `advance` returns the next one. An illega
 
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Any
+from typing import Any, Protocol
 
-__all__ = ["Phase", "Readiness", "advance"]
+__all__ = ["Phase", "Readiness", "Step", "advance"]
 
 
 class Phase(Enum):
@@ -38,7 +38,7 @@ _NEXT = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Readiness:
     """A snapshot of a start.
 
@@ -66,6 +66,13 @@ class Readiness:
     def ready(self) -> bool:
         """Whether the schema is there."""
         return self.phase is Phase.READY
+
+
+class Step(Protocol):
+    """Takes a start one step further; the work below the `Initializer` reports its progress by it."""
+
+    def __call__(self, phase: Phase, /, **changes: Any) -> None:
+        """Enter `phase`, with `changes` to other fields of the `Readiness`."""
 
 
 def advance(readiness: Readiness, phase: Phase, **changes: Any) -> Readiness:

@@ -1,5 +1,7 @@
 """A text that does not show itself: passwords live in this type from the first line on."""
 
+from typing import Self
+
 __all__ = ["MASK", "Secret"]
 
 MASK = "***"
@@ -36,6 +38,12 @@ class Secret:
 
     def __hash__(self) -> int:
         return hash((Secret, self._value))
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
+        return self
 
     def __reduce__(self) -> str:
         raise TypeError("a Secret is not to be pickled: it would be written in the clear")

@@ -24,7 +24,7 @@ _TRY_EMBEDDED = (
 _CONNECT_TIMEOUT = timedelta(seconds=10)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class InitOptions:
     """What to bring into being, where, and how patiently.
 
@@ -75,14 +75,14 @@ class InitOptions:
         cls,
         environ: Mapping[str, str] | None = None,
         *,
-        read_text: Callable[[Path], str] = Path.read_text,
+        read_text: Callable[[Path], str] | None = None,
         **overrides: Any,
     ) -> "InitOptions":
         """Read the settings from the environment.
 
         Args:
             environ: The variables. Default `os.environ`.
-            read_text: Reads the file that `DATABASE_URL_FILE` names.
+            read_text: Reads the file that `DATABASE_URL_FILE` names. Default: as UTF-8.
             **overrides: Fields that win over the environment (those that are None do not).
 
         Raises:
@@ -101,7 +101,7 @@ class InitOptions:
             except ValueError as error:
                 problems.append(f"{variable}: {error}")
         if "database_url" not in overrides:
-            _read_url(environ, read_text, values, problems)
+            _read_url(environ, read_text or _read_utf8, values, problems)
         problems += _unknown_variables(environ)
         try:
             options = cls(**{"database_url": _PLACEHOLDER, **values, **overrides})
@@ -150,6 +150,10 @@ def _read_url(
         problems.append(f"{name}: {error}")
 
 
+def _read_utf8(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
 def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
     """Name the misspelt settings; not all that is unknown, as Kubernetes sets DBINIT_PORT for a service `dbinit`."""
     unknown = [name for name in environ if name.startswith("DBINIT_") and name not in KNOWN_VARIABLES]
@@ -161,24 +165,26 @@ def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
     return [f"{name}: there is no such setting; did you mean {guess[0]}?" for name, guess in guesses if guess]
 
 
-def _url(value: DatabaseUrl | str) -> DatabaseUrl:
+def _url(value: object) -> DatabaseUrl:
     if isinstance(value, DatabaseUrl):
         return value
+    if not isinstance(value, str):
+        raise ValueError(f"it is not set; {_TRY_EMBEDDED}")  # noqa: TRY004 - one kind for all
     try:
         return parse_url(value)
     except UrlError as error:
         raise ValueError(f"the URL cannot be used: {error}") from None
 
 
-def _path(value: Path | str) -> Path:
-    if not str(value) or "\0" in str(value):
+def _path(value: object) -> Path:
+    if not isinstance(value, Path | str) or not str(value) or "\0" in str(value):
         raise ValueError("it is no path")
     return Path(value)
 
 
-def _attempts(value: int | str) -> int:
+def _attempts(value: object) -> int:
     try:
-        number = int(value)
+        number = int(value) if isinstance(value, int | str) else -1
     except ValueError:
         number = -1
     if number < 0:
@@ -219,13 +225,15 @@ def _choice(kind: type[_E]) -> Callable[[_E | str], _E]:
     return read
 
 
-def _identifier(value: str) -> str:
-    if not value or "\0" in value:
+def _identifier(value: object) -> str:
+    if not isinstance(value, str) or not value or "\0" in value:
         raise ValueError("it must be a name")
     return value
 
 
-def _sentinel(value: str) -> str:
+def _sentinel(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("it must be a table's name, or an empty text for none")  # noqa: TRY004 - one kind for all
     name = value.strip()
     if name and (name.count(".") > 1 or not all(name.split("."))):
         raise ValueError(f"{value!r} is not a table's name; write users or schema.users, or nothing for none")

@@ -6,8 +6,9 @@ The syntax is libpq's (https://www.postgresql.org/docs/current/libpq-connect.htm
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import timedelta
+from types import MappingProxyType
+from typing import NamedTuple
 from urllib.parse import quote, unquote
 
 from .redaction import MASK, Secret
@@ -99,8 +100,7 @@ class UrlError(ValueError):
     """A URL that cannot be used. The message never repeats a part of the URL that could be a secret."""
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class DatabaseUrl:
+class DatabaseUrl(NamedTuple):
     """Where the database is, and who we are there. `str()` and `repr()` leave the password out.
 
     Attributes:
@@ -120,9 +120,9 @@ class DatabaseUrl:
     user: str | None = None
     password: Secret | None = None
     database: str | None = None
-    driver: Mapping[str, str] = field(default_factory=dict)
-    session: Mapping[str, str] = field(default_factory=dict)
-    socket: Mapping[str, int] = field(default_factory=dict)
+    driver: Mapping[str, str] = MappingProxyType({})
+    session: Mapping[str, str] = MappingProxyType({})
+    socket: Mapping[str, int] = MappingProxyType({})
     connect_timeout: timedelta | None = None
     shuffle_hosts: bool = False
     embedded: str | None = None
@@ -132,10 +132,10 @@ class DatabaseUrl:
             return f"embedded://{self.embedded}"
         user = quote(self.user or "", safe="")
         login = f"{user}:{MASK}@" if self.password else f"{user}@" if user else ""
-        ports = self.ports if len(self.ports) == len(self.hosts) else (self.ports * len(self.hosts))
+        hosts = self.hosts or ("",)
+        ports = self.ports if len(self.ports) == len(hosts) else (self.ports * len(hosts))
         places = [
-            quote(host, safe="") if host.startswith("/") else f"[{host}]" if ":" in host else host
-            for host in self.hosts
+            quote(host, safe="") if host.startswith("/") else f"[{host}]" if ":" in host else host for host in hosts
         ]
         where = (
             ",".join(f"{place}:{port}" for place, port in zip(places, ports, strict=True))
@@ -170,9 +170,9 @@ def parse_url(text: str) -> DatabaseUrl:
         raise UrlError(f"the database name has a '/' or '@' in it; {_ENCODE_HINT}")
     parameters = _read_query(query)
     hosts, ports = _override_hosts(hosts, ports, parameters)
-    user = parameters.pop("user", user)
+    user = parameters.pop("user", user) or None
     if "password" in parameters:
-        password = Secret(parameters.pop("password"))
+        password = _read_password(parameters.pop("password"))
     database = parameters.pop("dbname", parameters.pop("database", _decode(path))) or None
     return DatabaseUrl(hosts, ports, user, password, database, **_sort_parameters(parameters))  # type: ignore[arg-type]
 
@@ -192,13 +192,19 @@ def _cut(rest: str) -> tuple[str, str, str]:
 
 
 def _read_login(login: str) -> tuple[str | None, Secret | None]:
-    user, colon, password = login.partition(":")
-    return _decode(user) or None, Secret(_decode(password)) if colon else None
+    user, _, password = login.partition(":")
+    return _decode(user) or None, _read_password(_decode(password))
+
+
+def _read_password(text: str) -> Secret | None:
+    return Secret(text) if text else None  # as libpq: an empty one is none
 
 
 def _read_hosts(location: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
     if not location:
         return (), ()
+    if re.match(r":[^,]", location):
+        return (), (_read_port(location[1:]),)
     hosts, ports = [], []
     for item in location.split(","):
         match = re.fullmatch(r"(\[[0-9A-Fa-f:.%]+\]|[^\[\]:]*)(?::(.*))?", item, re.DOTALL)
@@ -226,9 +232,12 @@ def _override_hosts(
     hosts: tuple[str, ...], ports: tuple[int, ...], parameters: dict[str, str]
 ) -> tuple[tuple[str, ...], tuple[int, ...]]:
     if "host" in parameters:
-        hosts = tuple(parameters.pop("host").split(","))
-    if "port" in parameters:
-        ports = tuple(_read_port(port) for port in parameters.pop("port").split(","))
+        named = parameters.pop("host")
+        hosts = tuple(named.split(",")) if named else ()
+        if not all(hosts):
+            raise UrlError("a host in it is empty")
+    if named_ports := parameters.pop("port", ""):
+        ports = tuple(_read_port(port) for port in named_ports.split(","))
     if len(ports) > 1 and len(ports) != len(hosts):
         raise UrlError(f"it names {len(hosts)} hosts, but {len(ports)} ports; give one port for each, or one for all")
     return hosts, ports
@@ -312,7 +321,17 @@ def _check_harmless(name: str, value: str) -> None:
     elif name in _REFUSED:
         raise UrlError(f"its parameter {name} is known to libpq only; leave it out")
     else:
-        raise UrlError(f"its parameter {name!r} is unknown; settings of the server go into options=-c%20name%3Dvalue")
+        raise UrlError(_describe_unknown(name))
+
+
+def _describe_unknown(name: str) -> str:
+    """Name what was probably meant, not what stands there: behind a stray '?' or '&' that is a piece of a password."""
+    from difflib import get_close_matches  # noqa: PLC0415 - seldom needed, and slow to import
+
+    known = ["user", "password", "dbname", "host", "port", *_DRIVER, *_SESSION, *_NUMBERS, *_HARMLESS, *_CHOICES]
+    guess = get_close_matches(name, known, n=1, cutoff=0.75)
+    meant = f"did you mean {guess[0]}?" if guess else "settings of the server go into options=-c%20name%3Dvalue"
+    return f"a parameter behind the '?' is unknown; {meant}"
 
 
 def _settle_system_certificates(driver: dict[str, str]) -> None:

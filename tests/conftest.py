@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -37,6 +37,19 @@ def second_server() -> Iterator[Server]:
         yield started
 
 
+@pytest.fixture(scope="session")
+def _restarting_server() -> Iterator[Server]:
+    with Server(installed_binaries()) as started:
+        yield started
+
+
+@pytest.fixture
+def own_server(_restarting_server: Server) -> Iterator[Server]:
+    """PostgreSQL 18, running, for tests that stop and start it."""
+    _restarting_server.start()
+    yield _restarting_server
+
+
 @pytest.fixture
 async def database(server: Server) -> AsyncIterator[str]:
     """The name of a fresh database."""
@@ -64,3 +77,15 @@ async def connection(database_url: str) -> "AsyncIterator[asyncpg.Connection]":
         yield opened
     finally:
         await opened.close()
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str | bytes], Path]:
+    """Write a file of SQL, the same one each time; return its path."""
+
+    def write_script(text: str | bytes) -> Path:
+        path = tmp_path / "init-db.sql"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return path
+
+    return write_script

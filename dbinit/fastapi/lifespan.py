@@ -81,13 +81,17 @@ def _with_choices(options: InitOptions | None, given: dict[str, Any]) -> InitOpt
 
 @asynccontextmanager
 async def _running(work: Callable[..., Any], *arguments: Any) -> AsyncIterator[None]:
-    """Run `work` beside the body, and cancel it when the body ends first."""
-    async with anyio.create_task_group() as group:
-        group.start_soon(work, *arguments)
-        try:
-            yield
-        finally:
-            group.cancel_scope.cancel()
+    """Run `work` beside the body, and cancel it when the body ends first.
+
+    A task group would wrap what the body raises into an ExceptionGroup.
+    """
+    task = asyncio.create_task(work(*arguments))
+    try:
+        yield
+    finally:
+        task.cancel()
+        with anyio.CancelScope(shield=True):
+            await asyncio.wait({task})
 
 
 async def _close(service: Service) -> None:

@@ -9,8 +9,9 @@ __all__ = ["leading_words", "refusal"]
 # A word, or what may stand between words: blanks and comments. Nested comments are rare enough between the first
 # words of a statement that a few levels do.
 _COMMENT = r"/\*(?:[^*/]|\*(?!/)|/(?!\*)|/\*(?:[^*]|\*(?!/))*+\*/)*+\*/"
-_WORD = re.compile(rf"(?:\s|--[^\r\n]*|{_COMMENT})*+([A-Za-z_][A-Za-z0-9_$]*)", re.ASCII)
-_COPY_STREAM = re.compile(r"\b(?:from\s+stdin|to\s+stdout)\b", re.IGNORECASE)
+_GAP = rf"(?:\s|--[^\r\n]*|{_COMMENT})"
+_WORD = re.compile(rf"{_GAP}*+([A-Za-z_][A-Za-z0-9_$]*)", re.ASCII)
+_COPY_STREAM = re.compile(rf"\b(?:from{_GAP}++stdin|to{_GAP}++stdout)\b", re.IGNORECASE)
 
 _TRANSACTION_CONTROL = frozenset({"BEGIN", "COMMIT", "END", "ABORT", "ROLLBACK", "START", "PREPARE"})
 
@@ -42,6 +43,6 @@ def _controls_transaction(words: list[str]) -> bool:
     match words:
         case ["ROLLBACK", "TO", *_] | ["ROLLBACK", "WORK" | "TRANSACTION", "TO"]:
             return False  # to a savepoint: that stays within the transaction
-        case ["PREPARE", second, *_]:
-            return second == "TRANSACTION"
+        case ["PREPARE", *rest]:
+            return rest[:1] == ["TRANSACTION"]  # without it, a prepared statement
     return True

@@ -79,10 +79,11 @@ _VARIABLE = rf""":(?:{_ALNUM}++|'{_ALNUM}++'|"{_ALNUM}++"|\{{\?{_ALNUM}++\}})"""
 _COLON = f"::|:=|{_VARIABLE}|:"
 _FORMS = {"'": ":'x'", '"': ':"x"', "{": ":{?x}"}
 
-# Comments nest: one level is read here, and what is deeper by _comment_end().
-_LINE_COMMENT = r"--[^\n\r]*+"
-_COMMENT = r"/\*(?:[^*/]++|\*(?!/)|/(?!\*)%s)*+\*/"
-_COMMENT %= "|" + _COMMENT % ""
+# Comments nest: one level is read here, and what is deeper by _comment_end(). `re` looks a character up faster in a
+# class that is not complemented and all below 256, so such a one goes ahead where most of a text is read.
+_LINE_COMMENT = r"--[\x00-\t\v\f\x0e-\xff]*+[^\n\r]*+"
+_COMMENT = r"/\*{text}(?:(?:\*(?!/)|/(?!\*){nested}){text})*+\*/".replace("{text}", r"[\x00-)+-.0-\xff]*+[^*/]*+")
+_COMMENT = _COMMENT.replace("{nested}", "|" + _COMMENT.replace("{nested}", ""))
 _GAP = f"(?:{_BLANK}++|{_LINE_COMMENT}|{_COMMENT})"
 _GAPS = f"{_GAP}*+"
 _EMPTY = f"(?:;|{_GAP})*+"
@@ -93,10 +94,12 @@ _CONTINUED = rf"(?:[ \t\v\f]|{_LINE_COMMENT})*+[\n\r](?:{_BLANK}|{_LINE_COMMENT}
 _RAW = "[^']*+'"
 _ESCAPED = r"(?:[^'\\]++|\\.|'')*+'"
 
-_INTEGER = "[0-9](?:_?[0-9])*+"
+# A number takes the letters and digits behind it along, be they an error or a hexadecimal; so does an exponent. The
+# sign of an exponent belongs to it even when no digit follows: `1e--` does not begin a comment.
+_DIGITS = "[0-9]++(?:_[0-9]++)*+"
 _NUMBER = (
-    r"(?:0(?:[xX](?:_?[0-9A-Fa-f])++|[oO](?:_?[0-7])++|[bB](?:_?[01])++)"
-    rf"|{_INTEGER}(?:\.(?!\.)(?:{_INTEGER})?+)?+(?:[eE][-+]?+{_INTEGER})?+)"
+    rf"{_DIGITS}(?:\.(?!\.)(?:{_DIGITS})?+)?+[eE][-+](?:[0-9]++(?:{_WORD})?+)?+"
+    rf"|[0-9]++(?:(?:_[0-9]++)*+\.(?!\.)[0-9]*+)?+(?:{_WORD})?+"
 )
 
 # Many signs at once, so that a hundred thousand of them take no longer than other text. Closing parentheses come
@@ -113,6 +116,9 @@ _COMMAND = (
 )
 
 _USUAL_DEPTH = 6  # of parentheses, in a usual statement
+
+# What asks for a closer look when a semicolon stands behind it: a blank, or the end of a comment.
+_BEFORE_SEMICOLON = " \t\n\v\f\r/"
 
 _ROUTINES = (["create", "function"], ["create", "procedure"], ["create", "schema"])
 
@@ -138,7 +144,7 @@ def _tokens(symbols: str, plain: str) -> str:
             f"[{symbols}]++",
             f"'{plain}",
             '"[^"]*+"',
-            f"{_NUMBER}(?:{_WORD})?+",
+            _NUMBER,
             rf"\$(?:[0-9]++(?:{_WORD})?+|(?!(?:{_LETTER}{_ALNUM}*+)?+\$))",
             f"[eE]'{_string(_ESCAPED)}",
             f"(?:[bBxX]|[uU]&)'{_string(_RAW)}",
@@ -181,35 +187,37 @@ def _without_variables(plain: str) -> re.Pattern[str]:
 
 @cache
 def _usual() -> re.Pattern[str]:
-    """Return what takes a usual statement: group 1 is the statement, and behind it the semicolon if all is well.
+    """Return what takes a usual statement: group 1 is the statement, behind it the semicolon if all went well.
 
-    It is for standard_conforming_strings. Blanks or a comment before the semicolon are not usual: group 1 would have
-    them at its end.
+    It is for standard_conforming_strings.
     """
+    # All characters below 256 that begin no token of interest: inside parentheses, and outside.
+    inner, outer = r"[\x00-!#%&*-,.0-\[\]-\xff]*+", r"[\x00-!#%&*-,.0-:<-\[\]-\xff]*+"
     nested = ""
     for _ in range(_USUAL_DEPTH):
-        nested = rf"|\({_usual_tokens('', nested)}\)"
-    return _compile(f"{_EMPTY}({_usual_tokens(';', nested)})(?:;(?<!{_BLANK};)(?<!/;)|)")
+        nested = rf"|\({_usual_tokens(inner, nested)}\)"
+    void = rf"[; \t-\r]*+(?:(?:{_LINE_COMMENT}|{_COMMENT})[; \t-\r]*+)*+"
+    return _compile(f"{void}({_usual_tokens(outer, nested)})(?:;|)")
 
 
-def _usual_tokens(stop: str, nested: str) -> str:
+def _usual_tokens(other: str, nested: str) -> str:
     """Return the pattern of a run of tokens that tells them apart by the one or two characters before them.
 
     Words and numbers are not read as such, which saves most of the work. So a quote behind an E begins a string with
     escapes if what stands before that E cannot belong to the same word or number, and is a plain one if it surely
-    does; `$` begins a dollar quote or a parameter if it cannot belong to a name. Where there is doubt, the run stops.
+    does; `$` begins a dollar quote or a parameter if it cannot belong to a name, and `--` a comment if its first dash
+    cannot be the sign of an exponent. Where there is doubt, the run stops.
     """
-    other = rf"""[^'"$()/\\{stop}-]*+"""
     tokens = "|".join(
         (
             f"'(?<![eE]'){_RAW}{nested}",
-            r"-(?:-[^\n\r]*+)?+",
+            f"-(?!-)|(?<![0-9.][eE]){_LINE_COMMENT}",
             '"[^"]*+"',
-            r"/(?!\*)",
-            _COMMENT,
+            rf"/(?!\*)|{_COMMENT}",
             rf"'(?<={_ALNUM}[eE]'){_RAW}",
             rf"'(?<=[eE]')(?<!{_NAME}[eE]')(?<![.:][eE]'){_ESCAPED}(?!{_BLANK}*+(?:'|--))",
             rf"\$(?<!{_NAME}\$)(?:\$(?:[^$]++|\$(?!\$))*+\$\$|[0-9]++)(?!{_NAME})",
+            r"[^\x00-\xff]++",
         )
     )
     return f"{other}(?:(?:{tokens}){other})*+"
@@ -254,6 +262,13 @@ def _dollar_end(text: str, start: int) -> int:
     return end + len(tag)
 
 
+def _trimmed(text: str, start: int, end: int) -> int:
+    """Return where a statement ends that has blanks at its end, or 0 if there may be a comment too."""
+    end = start + len(text[start:end].rstrip(" \t\n\v\f\r"))
+    line = max(start, text.rfind("\n", start, end))
+    return 0 if text[end - 1] == "/" or text.find("--", line, end) >= 0 else end
+
+
 def _is_command(text: str, position: int) -> bool:
     r"""Tell whether a command begins at `position`; `\;` and `\:` are none."""
     return text.startswith("\\", position) and not text.startswith((";", ":"), position + 1)
@@ -274,7 +289,8 @@ class Lexer:
     """Reads a text piece by piece.
 
     Between two calls of `read()`, `position` may be moved (behind data that is no SQL, say), and
-    `standard_conforming_strings` may be set as that setting of the session changes.
+    `standard_conforming_strings` may be set as that setting of the session changes. To iterate over a lexer is the
+    quickest way to read all that is left; then neither may be touched.
 
     A byte order mark at the beginning of the text is passed over.
     """
@@ -283,15 +299,9 @@ class Lexer:
         self._text = text
         self.position = 1 if text.startswith("\ufeff") else 0
         self.standard_conforming_strings = standard_conforming_strings
-        self.reset()
-
-    def reset(self) -> None:
-        r"""Forget the statement that a command has interrupted, for the command has sent it or thrown it away.
-
-        Without this, what follows the command goes on with that statement, in its parentheses and all: right for
-        `\echo` and `\set`, wrong for `\g`, `\gset` and `\r`.
-        """
-        self._interrupted = False
+        # Of the statement that is being read, or was when a command interrupted it.
+        self._interrupted = False  # and nothing but commands has been read since
+        self._goes_on = False  # with what is read next
         self._may_have_body = False
         self._depth = 0  # of open parentheses
         self._blocks = 0  # open in a function body: the body itself, and each CASE
@@ -304,41 +314,56 @@ class Lexer:
         Raises:
             UnterminatedError: The text ends within a quote, a comment, a parenthesis or a function body.
         """
-        return next(self._usual_pieces(), None) or self.read_exactly()
+        return next(iter(self), None)
 
-    def read_exactly(self) -> Piece | None:
-        """Do what `read()` does, token by token even where the statement is a usual one."""
+    def __iter__(self) -> Iterator[Piece]:
+        """Yield what `read()` would return, up to the end."""
+        text, new = self._text, tuple.__new__  # Piece() takes three times as long
+        while True:
+            start = self.position
+            usual = self.standard_conforming_strings and not self._goes_on
+            for match in _usual().finditer(text, start) if usual else ():
+                start, end = match.span(1)
+                following = match.end()
+                # A semicolon in a function body does not end the statement; the word is the cheapest sign of one.
+                if following == end or (text[start] in "cC" and "atomic" in text[start:end].lower()):
+                    break
+                if text[end - 1] in _BEFORE_SEMICOLON and not (end := _trimmed(text, start, end)):
+                    break
+                self.position = following
+                yield new(Piece, ("sql", start, end, following, ";"))
+            piece = self._read(start)
+            if not piece:
+                return
+            yield piece
+
+    def resume(self) -> None:
+        r"""Go on with the statement that the command just read stands in.
+
+        Otherwise the command has ended it: right for `\g`, `\gset` and `\r`, but not for `\echo` and `\set`. What is
+        read next is then the rest of that statement, in its parentheses and all; it may be another command too.
+        """
+        self._goes_on = self._interrupted
+
+    def _read(self, start: int) -> Piece | None:
+        """Do what `read()` does, exactly and whatever comes, from `start` on."""
         text = self._text
-        start = _skip(text, self.position, _GAPS if self._interrupted else _EMPTY)
+        if not _is_command(text, start):
+            start = _skip(text, start, _GAPS if self._goes_on else _EMPTY)
         if _is_command(text, start):
+            self._interrupted, self._goes_on = self._goes_on, False
             return self._command(start)
-        if start == len(text) and not self._interrupted:
-            self.position = start
-            return None
-        if not self._interrupted:
+        if not self._goes_on:
+            if start == len(text):
+                self.position = start
+                return None
+            self._depth = self._blocks = 0
             self._may_have_body = _may_have_body(text, start)
         end, position = self._statement(start)
         stop = text[position : position + 1]
-        self._interrupted = stop == "\\"
-        if not self._interrupted:
-            position += len(stop)
-            self.reset()
-        self.position = position
-        return Piece("sql", start, end, position, stop)
-
-    def _usual_pieces(self) -> Iterator[Piece]:
-        """Yield usual statements up to one that is not."""
-        if self._interrupted or not self.standard_conforming_strings:
-            return
-        text, new = self._text, tuple.__new__  # Piece() itself takes three times as long
-        for match in _usual().finditer(text, self.position):
-            start, end = match.span(1)
-            following = match.end()
-            # A semicolon inside of a function body is none that ends a statement; this is the cheapest sign of one.
-            if following == end or (text[start] in "cC" and "atomic" in text[start:end].lower()):
-                return
-            self.position = following
-            yield new(Piece, ("sql", start, end, following, ";"))
+        self._goes_on = stop == "\\"
+        self.position = position + (stop == ";")
+        return Piece("sql", start, end, self.position, stop)
 
     def _command(self, start: int) -> Piece:
         text = self._text
@@ -353,8 +378,9 @@ class Lexer:
         plain = _STANDARD if self.standard_conforming_strings else _LENIENT
         while True:
             tokens = (_inside if self._depth else _outside)(plain).match(text, position)
-            if tokens and tokens.end() > position:
-                end, position = max(end, tokens.end(1)), tokens.end()
+            if tokens:
+                end = tokens.end(1) if tokens.end(1) > position else end
+                position = tokens.end()
             if text.startswith("/*", position):
                 position = _comment_end(text, position)
             elif self._stops(position):
@@ -386,7 +412,7 @@ class Lexer:
             case ";":
                 return position + 1
             case "\\":
-                if text[position + 1] == ";":  # to psql, another statement begins there
+                if text[position + 1] == ";" and not self._blocks:  # another statement begins there
                     self._may_have_body = _may_have_body(text, position + 2)
                 return position + 2
             case '"':
@@ -422,21 +448,6 @@ class Lexer:
                 self._begun = self._begun if self._blocks else position
                 self._blocks += 1
 
-    def rest(self) -> Iterator[Piece]:
-        """Yield all that is left; every command ends the statement it stands in. The quickest way to read.
-
-        Raises:
-            UnterminatedError: As `read()` does.
-        """
-        while True:
-            yield from self._usual_pieces()
-            piece = self.read_exactly()
-            if not piece:
-                return
-            if piece.kind == "command":
-                self.reset()
-            yield piece
-
 
 def split(text: str, *, standard_conforming_strings: bool = True) -> Iterator[Piece]:
     """Yield the statements and commands of a text; every command ends the statement it stands in.
@@ -444,7 +455,7 @@ def split(text: str, *, standard_conforming_strings: bool = True) -> Iterator[Pi
     Raises:
         UnterminatedError: The text ends within a quote, a comment, a parenthesis or a function body.
     """
-    return Lexer(text, standard_conforming_strings=standard_conforming_strings).rest()
+    return iter(Lexer(text, standard_conforming_strings=standard_conforming_strings))
 
 
 def references(

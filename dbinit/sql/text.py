@@ -7,12 +7,27 @@ from typing import NamedTuple
 
 from dbinit.redaction import MASK
 
-__all__ = ["Place", "SourceText"]
+__all__ = ["Place", "SourceText", "hide_passwords"]
 
 _LINE_END = re.compile(r"\r\n|\n|\r")
 _WIDEST = 160
-# The literal behind the word PASSWORD is a secret, whoever wrote it into the file.
-_PASSWORD = re.compile(r"(\bPASSWORD\s+(?:[EeUu]&?)?)'(?:[^'\\]|''|\\.)*'?", re.IGNORECASE)
+# The literal behind the word PASSWORD is a secret, whoever wrote it into the file. Backslashes mean something in
+# E'...' only; a literal may go on behind a line end; one that is never closed goes on to the end of the text.
+_GO_ON = r"[ \t\v\f]*[\r\n]\s*"
+_PLAIN, _ESCAPED = r"'(?:[^']|'')*+'?+", r"'(?:[^'\\]|''|\\.)*+'?+"
+_PASSWORD = re.compile(
+    # Without a blank between it is more often English (a password's length) than SQL.
+    r"(?P<before>\bPASSWORD(?:(?:\s|--[^\r\n]*|/\*.*?\*/)++|(?='[^'\r\n]*')))"
+    rf"(?P<secret>E{_ESCAPED}(?:{_GO_ON}{_ESCAPED})*|(?:U&)?{_PLAIN}(?:{_GO_ON}{_PLAIN})*"
+    r"|\$(?P<tag>\w*)\$.*?(?:\$(?P=tag)\$|\Z))",
+    re.IGNORECASE | re.DOTALL,
+)
+_HIDDEN = f"'{MASK}'"
+
+
+def hide_passwords(text: str) -> str:
+    """Return SQL with the literals behind the word PASSWORD masked."""
+    return _PASSWORD.sub(rf"\g<before>{_HIDDEN}", text)
 
 
 class Place(NamedTuple):
@@ -53,8 +68,7 @@ class SourceText:
         """Return `path:line:column` and, below it, the line with a caret under the offset."""
         place = self.place(offset)
         line = self.line(place.line)
-        masked = _PASSWORD.sub(lambda match: f"{match[1]}'{MASK}'", line)
-        column = place.column - 1 if masked == line else _moved(line, place.column - 1)
+        masked, column = self._mask(offset - place.column + 1, line, offset)
         # A tab stays one, so that the caret stands right whatever a tab's width is.
         cut = max(0, column - _WIDEST + 20)
         shown, before = masked[cut : cut + _WIDEST], masked[cut:column]
@@ -62,14 +76,24 @@ class SourceText:
         pad = re.sub(r"[^\t]", " ", before)
         return f"{self.path}:{place.line}:{place.column}\n  {gutter}{shown}\n  {' ' * (len(gutter) - 2)}| {pad}^"
 
+    @cached_property
+    def _secrets(self) -> list[tuple[int, int]]:
+        # Looked for in the whole text: a literal need not stand in the line of its word, nor in one line.
+        return [match.span("secret") for match in _PASSWORD.finditer(self.text)]
 
-def _moved(line: str, column: int) -> int:
-    """Where `column` of `line` stands once its passwords are masked."""
-    shift = 0
-    for match in _PASSWORD.finditer(line):
-        if match.start() >= column:
-            break
-        if column < match.end():
-            return match.start() + shift
-        shift += len(match[1]) + len(MASK) + 2 - len(match[0])
-    return column + shift
+    def _mask(self, start: int, line: str, offset: int) -> tuple[str, int]:
+        """Return the line that begins at `start` with its passwords masked, and where `offset` stands in it."""
+        masked, position, end = "", start, start + len(line)
+        column = offset - start
+        for first, last in self._secrets:
+            begin, stop = max(first, start), min(last, end)
+            if begin >= stop:
+                continue
+            masked += self.text[position:begin]
+            if offset >= stop:
+                column -= stop - begin - len(_HIDDEN)
+            elif offset > begin:
+                column = len(masked)
+            masked += _HIDDEN
+            position = stop
+        return masked + self.text[position:end], column

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from tests.kit.patience import eventually
 
@@ -67,6 +68,32 @@ def dbinit(*arguments: str, env: Mapping[str, str] | None = None, cwd: Path = RO
     """Run `python -m dbinit`."""
     with running(sys.executable, "-m", "dbinit", *arguments, env=env, cwd=cwd) as process:
         yield process
+
+
+class Finished(NamedTuple):
+    """How a process ended, and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def said(self) -> str:
+        return self.err + self.out
+
+
+def finished(process: Process, limit: float = 30.0) -> Finished:
+    """Wait for the end of a process, which never is a traceback."""
+    code = process.wait(limit)
+    end = Finished(code, process.out, process.err)
+    assert "Traceback" not in end.said, end.said
+    return end
+
+
+def run_dbinit(*arguments: str, env: Mapping[str, str] | None = None, cwd: Path = ROOT, limit: float = 30.0) -> Finished:
+    """Run `python -m dbinit` to its end."""
+    with dbinit(*arguments, env=env, cwd=cwd) as process:
+        return finished(process, limit)
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -1,5 +1,7 @@
 """A real PostgreSQL server for the tests, on a free port and a socket of its own."""
 
+import random
+import re
 import shutil
 import socket
 import tempfile
@@ -13,6 +15,10 @@ PASSWORD = "s3cret/canary#%"
 """The superuser's password: hard to put into a URL, and looked for in everything that is printed."""
 
 _FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
+_TALKATIVE = {"log_connections": "on", "log_line_prefix": "[%d] "}
+# Below the ports that Linux, macOS and Windows give to outgoing connections: while a server is stopped, nobody
+# else gets its port, and no client on this host can end up connected to itself.
+_PORTS = range(15_000, 32_000)
 
 
 class Server:
@@ -56,7 +62,9 @@ class Server:
         return f"postgresql://{quote(user)}:{quote(password, safe='')}@127.0.0.1:{self.port}/{database}"
 
     def start(self, *, wait: bool = True) -> None:
-        """Start it; with a new port where another process has taken ours meanwhile."""
+        """Start it, unless it runs; with a new port where another process has taken ours meanwhile."""
+        if self.run("pg_ctl", "status", "-D", str(self.data), check=False) == 0:
+            return
         for _ in range(5):
             self._configure()
             done = self.run("pg_ctl", "start", "-D", str(self.data), "-l", str(self.log), "-w" if wait else "-W", check=False)
@@ -71,6 +79,15 @@ class Server:
     @property
     def log(self) -> Path:
         return self.folder / "log"
+
+    def logins(self, database: str) -> int:
+        """Count the logins to a database so far."""
+        return self.log.read_text(errors="replace").count(f"connection authorized: user=postgres database={database}")
+
+    def statements(self, database: str) -> list[str]:
+        """Return what was sent to a database since its `log_statement` was set to `all`."""
+        entry = re.compile(rf"^\[{database}\] LOG:  (?:statement|execute [^:]*): (.*(?:\n\t.*)*)", re.MULTILINE)
+        return entry.findall(self.log.read_text(errors="replace"))
 
     def run(self, program: str, *arguments: str, check: bool = True) -> int:
         return run_program(self.binaries, program, *arguments, account=self.account, check=check).returncode
@@ -92,7 +109,7 @@ class Server:
         self.major = int((self.data / "PG_VERSION").read_text())
 
     def _configure(self) -> None:
-        settings = {**_FAST, **self._settings, "port": str(self.port), "listen_addresses": "127.0.0.1"}
+        settings = {**_FAST, **_TALKATIVE, **self._settings, "port": str(self.port), "listen_addresses": "127.0.0.1"}
         settings["unix_socket_directories"] = str(self.folder)
         if self.major >= 18:
             share = self.folder / "share"
@@ -106,7 +123,11 @@ class Server:
 
 def free_port() -> int:
     """Return a port that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    while True:
+        port = random.choice(_PORTS)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port

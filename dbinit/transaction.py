@@ -1,0 +1,38 @@
+"""A transaction that always ends: committed, or rolled back whatever cancels us."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+import asyncpg
+
+__all__ = ["ending_transaction", "read_only_transaction"]
+
+_ROLLBACK_LIMIT = 1.0
+
+
+@asynccontextmanager
+async def ending_transaction(connection: asyncpg.Connection) -> AsyncIterator[None]:
+    """Commit the transaction that has begun, or roll it back on any error.
+
+    The rollback is shielded from cancellation, but not waited for for ever: closing the connection does the same.
+    (asyncpg's own `transaction()` leaves the rollback out when it is cancelled by an anyio scope.)
+    """
+    try:
+        yield
+        await connection.execute("COMMIT")
+    except BaseException:
+        with anyio.move_on_after(_ROLLBACK_LIMIT, shield=True):
+            try:
+                await connection.execute("ROLLBACK")
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                connection.terminate()
+        raise
+
+
+@asynccontextmanager
+async def read_only_transaction(connection: asyncpg.Connection) -> AsyncIterator[None]:
+    """Read the catalog and the history as of one transaction, which a pooler keeps on one server connection."""
+    await connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY")
+    async with ending_transaction(connection):
+        yield

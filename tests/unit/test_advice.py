@@ -1,0 +1,54 @@
+import pytest
+
+from dbinit.advice import advise
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "advice"),
+    [
+        ("42P07", "IF NOT EXISTS"),  # table
+        ("42P06", "IF NOT EXISTS"),  # schema
+        ("42710", "IF NOT EXISTS"),  # object
+        ("42701", "IF NOT EXISTS"),  # column
+        ("42723", "CREATE OR REPLACE FUNCTION"),
+        ("42P13", "DROP FUNCTION IF EXISTS"),
+        ("23505", "ON CONFLICT DO NOTHING"),
+        ("40P01", "deadlocks"),
+        ("55P03", "pg_locks"),
+        ("57014", "statement_timeout"),
+        ("42501", "GRANT CREATE ON SCHEMA public"),
+        ("25006", "target_session_attrs=read-write"),
+        ("58P01", "install the extension's package"),
+        ("25001", "cannot run inside a transaction"),
+    ],
+)
+def test_what_to_do_about_an_error(sqlstate: str, advice: str) -> None:
+    assert advice in advise(sqlstate, "message", "statement")
+
+
+@pytest.mark.parametrize("sqlstate", ["", "XX000", "22P02"])
+def test_nothing_is_said_where_there_is_nothing_sensible_to_say(sqlstate: str) -> None:
+    assert advise(sqlstate, "message", "statement") == ""
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE FUNCTION f() RETURNS void AS 'x",
+        "create or replace function f()",
+        "CREATE OR\n  REPLACE\tPROCEDURE p()",
+    ],
+)
+def test_a_syntax_error_in_a_function_points_at_its_quotes(statement: str) -> None:
+    assert "proper $$ delimiters" in advise("42601", "syntax error", statement)
+
+
+@pytest.mark.parametrize("statement", ["SELEC 1", "CREATE FUNCTIONAL f()", "SELECT 'create function f()'"])
+def test_a_syntax_error_elsewhere_speaks_for_itself(statement: str) -> None:
+    assert advise("42601", "syntax error", statement) == ""
+
+
+def test_an_extension_that_is_not_installed_is_told_from_a_feature_that_is_not_there() -> None:
+    missing = advise("0A000", 'extension "postgis" is not available', "CREATE EXTENSION postgis")
+    assert "install the extension's package" in missing
+    assert advise("0A000", "unlogged sequences are not supported", "") != missing
