@@ -19,7 +19,6 @@ _BY_STATE = {
     "42P04": _IF_NOT_EXISTS,
     "42710": _IF_NOT_EXISTS,
     "42701": _IF_NOT_EXISTS,
-    "42P16": _IF_NOT_EXISTS,
     "42723": "the function exists already: use CREATE OR REPLACE FUNCTION",
     "42P13": (
         "a function's parameter names or result type cannot be replaced: DROP FUNCTION IF EXISTS it before"

@@ -55,6 +55,8 @@ def classify(error: BaseException) -> Verdict:
     """
     if isinstance(error, asyncpg.PostgresError):
         return _classify_state(error.sqlstate or "")
+    if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):  # the server went away in mid-handshake
+        return Verdict.TRANSIENT
     if isinstance(error, ssl.SSLError | ValueError) or is_tls_refusal(error):
         return Verdict.PERMANENT
     if isinstance(error, OSError | asyncpg.TargetServerAttributeNotMatched):  # TimeoutError is an OSError

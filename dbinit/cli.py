@@ -3,12 +3,13 @@
 import argparse
 import asyncio
 import logging
+import re
 import signal
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from .console import print_error, print_result, progress, set_up_logging
 from .durations import parse_duration
@@ -20,6 +21,8 @@ from .version import __version__
 __all__ = ["main"]
 
 logger = logging.getLogger("dbinit")
+
+_URL = re.compile(r"['\"]?[\w+]+://.*", re.DOTALL)
 
 _DESCRIPTION = """\
 Bring a PostgreSQL schema into being: connect with backoff, run the file of SQL exactly once however many start
@@ -65,8 +68,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
 
 
+class _Parser(argparse.ArgumentParser):
+    """Does not repeat a URL that stands where none is expected: it holds the password."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(_URL.sub("a URL, which goes behind --url", message))
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m dbinit",
         description=_DESCRIPTION,
         epilog=_EPILOG,

@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-import os
+import math
 import random
 import socket
 import ssl
@@ -15,27 +15,19 @@ from urllib.parse import urlencode
 import anyio
 import asyncpg
 
-from .backoff import Verdict, classify, delays, is_tls_refusal
-from .errors import (
-    AuthenticationError,
-    ConnectError,
-    ConnectionLostError,
-    DatabaseMissingError,
-    ServerUnreachableError,
-    SettingsError,
-    TlsError,
-)
+from .backoff import Verdict, classify, delays
+from .diagnosis import diagnose, short_reason
+from .errors import ConnectError, ConnectionLostError, SettingsError, TlsError
+from .probe import answers
 from .settings import InitOptions
 from .url import DatabaseUrl
 
-__all__ = ["Attempt", "connect_arguments", "connected", "translate"]
+__all__ = ["Attempt", "connect_arguments", "connected"]
 
 _RELEASE_LIMIT = 0.8
 _GRACE = 10.0
 _PROBE_EVERY = 0.15
-_PROBE_LIMIT = 1.0
-# What libpq and asyncpg try where no host is given.
-_DEFAULT_HOSTS = ("/run/postgresql", "/var/run/postgresql", "/tmp", "localhost")  # noqa: S108 - libpq's place
+_FAILURES = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, ValueError)
 # A dead peer is noticed within 25 s by default, instead of the kernel's two hours.
 _KEEPALIVE = {"keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 _TCP_OPTIONS = {
@@ -91,7 +83,7 @@ async def connected(
             await _release(connection)
         if _is_connection_loss(error):
             raise ConnectionLostError(
-                f"the connection to {url} broke: {_reason(error)}",
+                f"the connection to {url} broke: {short_reason(error)}",
                 advice="start again: dbinit reads the history before it decides what is left to do",
                 outcome="Nothing was applied, unless the connection broke in the very moment of the commit.",
             ) from None
@@ -127,66 +119,28 @@ def connect_arguments(url: DatabaseUrl) -> dict[str, Any]:
     return arguments
 
 
-def translate(error: BaseException, url: DatabaseUrl) -> ConnectError | SettingsError:
-    """Return the error of our own that says what a failed attempt means, and what to do about it."""
-    reason = _reason(error)
-    if url.password:
-        reason = url.password.scrub(reason)
-    state = getattr(error, "sqlstate", None) or ""
-    if state.startswith("28") or state == "42501":
-        return AuthenticationError(
-            f"{url} refused the login: {reason}",
-            advice="check user and password in DATABASE_URL, the server's pg_hba.conf, and GRANT CONNECT ON DATABASE",
-        )
-    if state == "3D000":
-        return DatabaseMissingError(
-            f"{url}: {reason}",
-            advice="create the database first (CREATE DATABASE ...), or correct its name in the URL",
-        )
-    if isinstance(error, ssl.SSLError) or is_tls_refusal(error):
-        return TlsError(f"{url}: no TLS connection: {reason}", advice=_tls_advice(error))
-    if isinstance(error, ValueError) and "certificate" not in reason:
-        return SettingsError((f"DATABASE_URL: {reason}",))
-    if isinstance(error, ValueError):
-        return TlsError(f"{url}: {reason}", advice="name the authority's certificate with sslrootcert=/path/to/ca.pem")
-    if state and classify(error) is Verdict.PERMANENT:
-        return ConnectError(
-            f"{url} refused the connection: {reason} (SQLSTATE {state})", advice="check the parameters in DATABASE_URL"
-        )
-    return ServerUnreachableError(
-        f"{url} was not reached: {reason}",
-        advice="check that the server runs, and host and port in DATABASE_URL",
-    )
-
-
 async def _connect_with_backoff(
     url: DatabaseUrl, options: InitOptions, on_attempt: Callable[[Attempt], None]
 ) -> asyncpg.Connection:
     clock = asyncio.get_running_loop().time
     deadline = clock() + options.connect_deadline.total_seconds()
     pauses = delays(options.retry_delay.total_seconds(), random.random)
-    grace_end: float | None = None
+    grace_end = math.inf
     woken = False
     for number in itertools.count(1):
         on_attempt(Attempt(number, options.retry_attempts))
         try:
             limit = min(options.attempt_timeout.total_seconds(), deadline - clock())
             return await _connect_once(url, limit)
-        except (
-            OSError,
-            asyncpg.PostgresError,
-            asyncpg.InterfaceError,
-            asyncpg.InternalClientError,
-            ValueError,
-        ) as error:
+        except _FAILURES as error:
             verdict = classify(error)
-            if verdict is Verdict.GRACE and grace_end is None:
-                grace_end = clock() + _GRACE
-            end = min(deadline, grace_end) if verdict is Verdict.GRACE and grace_end else deadline
-            pause = min(next(pauses), end - clock())
-            if verdict is Verdict.PERMANENT or number == options.retry_attempts or pause <= 0:
-                raise _final(translate(error, url), number, verdict) from None
-            on_attempt(Attempt(number, options.retry_attempts, _reason(error), pause))
+            if verdict is Verdict.GRACE:
+                grace_end = min(grace_end, clock() + _GRACE)
+            left = min(deadline, grace_end if verdict is Verdict.GRACE else deadline) - clock()
+            if verdict is Verdict.PERMANENT or number == options.retry_attempts or left <= 0:
+                raise _final(diagnose(error, url), number, verdict) from None
+            pause = min(next(pauses), left)
+            on_attempt(Attempt(number, options.retry_attempts, short_reason(error), pause))
         if verdict is Verdict.GRACE:
             await anyio.sleep(pause)
         else:
@@ -227,50 +181,12 @@ async def _pause(url: DatabaseUrl, seconds: float, *, was_down: bool) -> bool:
     """
     with anyio.move_on_after(seconds):
         while True:
-            if not await _answers(url):
+            if not await answers(url):
                 was_down = True
             elif was_down:
                 return True
             await anyio.sleep(_PROBE_EVERY)
     return False
-
-
-async def _answers(url: DatabaseUrl) -> bool:
-    """Tell whether any of the hosts would let us in, much as pg_isready does: cheap, and without a login."""
-    for host, port in _addresses(url):
-        with anyio.move_on_after(_PROBE_LIMIT):
-            try:
-                if await _probe(host, port, url):
-                    return True
-            except OSError:
-                continue
-    return False
-
-
-async def _probe(host: str, port: int, url: DatabaseUrl) -> bool:
-    if host.startswith("/"):
-        reader, writer = await asyncio.open_unix_connection(f"{host}/.s.PGSQL.{port}")
-    else:
-        reader, writer = await asyncio.open_connection(host, port)
-    try:
-        user = url.user or os.environ.get("PGUSER") or "postgres"
-        fields = [b"user", user.encode(), b"database", (url.database or user).encode(), b"", b""]
-        body = (196608).to_bytes(4, "big") + b"\0".join(fields)  # protocol 3.0
-        writer.write((len(body) + 4).to_bytes(4, "big") + body)
-        answer = await reader.read(1024)
-    finally:
-        writer.close()
-    # An error other than "starting up" (57P03) and "no slots left" (53300) is an answer too: the server is there.
-    not_yet = answer[:1] == b"E" and (b"C57P03\0" in answer or b"C53300\0" in answer)
-    return bool(answer) and not not_yet
-
-
-def _addresses(url: DatabaseUrl) -> list[tuple[str, int]]:
-    hosts = url.hosts or tuple(filter(None, os.environ.get("PGHOST", "").split(","))) or _DEFAULT_HOSTS
-    ports = url.ports or (int(os.environ.get("PGPORT") or 5432),)
-    if len(ports) != len(hosts):
-        ports = ports[:1] * len(hosts)
-    return list(zip(hosts, ports, strict=True))
 
 
 def _ordered_hosts(url: DatabaseUrl) -> tuple[list[str], list[int] | int]:
@@ -313,21 +229,3 @@ def _is_connection_loss(error: BaseException) -> bool:
     if isinstance(error, asyncpg.PostgresError):
         return classify(error) is Verdict.TRANSIENT
     return isinstance(error, OSError | asyncpg.InterfaceError) and not isinstance(error, ssl.SSLError)
-
-
-def _reason(error: BaseException) -> str:
-    """Say in a few words why an attempt failed; a time-out's own text is empty."""
-    if isinstance(error, TimeoutError) and not str(error):
-        return "no answer in time"
-    if isinstance(error, OSError) and error.strerror and not error.strerror.startswith("Connect call"):
-        return error.strerror
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
-
-
-def _tls_advice(error: BaseException) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return (
-            "the server's certificate is not trusted or is for another name: name the authority's certificate with"
-            " sslrootcert=/path/to/ca.pem, and use the host name that the certificate was made for"
-        )
-    return "the server offers no TLS: switch it on there (ssl = on), or use sslmode=prefer on a network you trust"

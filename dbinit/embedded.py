@@ -5,13 +5,14 @@ A folder holds everything: the data, the socket, the log, and two lock files. Ev
 its lock into an exclusive one is the last and stops the server. `gate.lock` is held while that is decided.
 """
 
+import asyncio
 import os
 import shutil
 import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.resources import files
@@ -40,7 +41,14 @@ async def embedded_server(folder: Path) -> AsyncIterator[DatabaseUrl]:
     Raises:
         EmbeddedServerError: It could not be started.
     """
-    server = await anyio.to_thread.run_sync(_acquire, folder)
+    start = asyncio.create_task(anyio.to_thread.run_sync(_acquire, folder))
+    try:
+        server = await asyncio.shield(start)
+    except asyncio.CancelledError:
+        # A thread cannot be stopped: what it goes on to start is stopped again.
+        with anyio.CancelScope(shield=True), suppress(EmbeddedServerError):
+            await anyio.to_thread.run_sync(_release, await start)
+        raise
     try:
         yield DatabaseUrl(hosts=(str(server.sockets),), ports=(5432,), user="postgres", database="postgres")
     finally:

@@ -13,7 +13,8 @@ from typing import Any, Self
 import anyio
 import asyncpg
 
-from .connect import Attempt, connect_arguments, connected, translate
+from .connect import Attempt, connect_arguments, connected
+from .diagnosis import diagnose
 from .durations import format_duration
 from .errors import ConnectionLostError
 from .lookup import look, look_at_history, settle, watch
@@ -137,7 +138,7 @@ class Initializer:
                 connection = await asyncpg.connect(**connect_arguments(url))
                 await connection.execute("SELECT 1")
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
-            raise translate(error, url) from None
+            raise diagnose(error, url) from None
         finally:
             if connection is not None:
                 connection.terminate()
@@ -165,6 +166,8 @@ class Initializer:
 
     async def _run(self, work: Callable[[Script], Awaitable[tuple[Outcome, int]]]) -> Report:
         async with self._running:
+            if self._readiness.phase is Phase.CLOSED:
+                raise RuntimeError("this Initializer is closed; make a new one")
             self._began = began = time.monotonic()
             try:
                 script = read_script(Path(self.options.migrations_path))
@@ -238,4 +241,5 @@ class Initializer:
     def _end(self, phase: Phase, **changes: Any) -> None:
         elapsed = self.readiness.elapsed
         self._began = None
-        self._step(phase, elapsed=elapsed, **changes)
+        if self._readiness.phase is not Phase.CLOSED:  # close() came in between
+            self._step(phase, elapsed=elapsed, **changes)

@@ -81,7 +81,7 @@ def settle(decision: Decision, script: Script) -> Outcome | None:
         FileChangedError: The file was edited, and that is not wanted.
     """
     if decision is Decision.OLDER:
-        logger.warning("The database is ahead: a newer version of %s was applied since; edit it to run it again", script.path)
+        logger.warning("A newer version of %s was applied since this one; edit it to have it run again", script.path)
     if decision in {Decision.SKIP, Decision.OLDER}:
         logger.info("Database already initialized, skipping migration")
         return Outcome.CURRENT

@@ -135,6 +135,9 @@ def _read_url(
     if text and file:
         problems.append("DATABASE_URL and DATABASE_URL_FILE are both set; unset one of them")
         return
+    if file and "://" in file:  # not to be repeated: it holds the password
+        problems.append(f"{name}: it holds a URL instead of a file's name; set DATABASE_URL to it")
+        return
     try:
         if not text and file:
             text = read_text(Path(file)).strip()

@@ -1,5 +1,6 @@
 """Fixtures for all tests: servers that live as long as the run, and a fresh database for each test."""
 
+import asyncio
 import itertools
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -51,14 +52,18 @@ def own_server(_restarting_server: Server) -> Iterator[Server]:
 
 
 @pytest.fixture
-async def database(server: Server) -> AsyncIterator[str]:
+def database(server: Server) -> Iterator[str]:
     """The name of a fresh database."""
     name = f"test_{os.getpid()}_{next(_numbers)}"
+    asyncio.run(_execute(server, f"CREATE DATABASE {name}"))
+    yield name
+    asyncio.run(_execute(server, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+async def _execute(server: Server, statement: str) -> None:
     admin = await asyncpg.connect(server.url())
     try:
-        await admin.execute(f"CREATE DATABASE {name}")
-        yield name
-        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        await admin.execute(statement)
     finally:
         await admin.close()
 

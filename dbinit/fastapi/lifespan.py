@@ -1,13 +1,15 @@
 """The lifespan: starts the work, opens the pool, and ends the process when the start fails for good."""
 
 import asyncio
+import os
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
+from enum import Enum
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 from fastapi import FastAPI
@@ -19,6 +21,7 @@ from .service import Service, state_of
 
 __all__ = ["lifespan"]
 
+_E = TypeVar("_E", bound=Enum)
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Mapping[str, Any] | None]]
 
 
@@ -50,8 +53,12 @@ def lifespan(
         service = Service({"max_size": pool_size, "init": pool_init})
         given = {"mode": mode, "on_failure": on_failure}
         prepared = service.prepare(lambda: _with_choices(options, given))
-        leaver = _Leaver(service, OnFailure(prepared.on_failure) if prepared else OnFailure.EXIT)
-        chosen = Mode(prepared.mode) if prepared else Mode.BACKGROUND
+        if prepared:
+            chosen, chosen_end = Mode(prepared.mode), OnFailure(prepared.on_failure)
+        else:
+            chosen = _asked_for(mode, "DBINIT_MODE", Mode.BACKGROUND)
+            chosen_end = _asked_for(on_failure, "DBINIT_ON_FAILURE", OnFailure.EXIT)
+        leaver = _Leaver(service, chosen_end)
         async with AsyncExitStack() as stack:
             stack.push_async_callback(_close, service)
             if chosen is Mode.BLOCKING:
@@ -77,6 +84,14 @@ def _with_choices(options: InitOptions | None, given: dict[str, Any]) -> InitOpt
     if options is None:
         return InitOptions.from_env(**chosen)
     return replace(options, **chosen)
+
+
+def _asked_for(given: _E | str | None, variable: str, default: _E) -> _E:
+    """Return what was asked for about a start whose settings cannot be read, as far as that much can be."""
+    try:
+        return type(default)(given or os.environ.get(variable))
+    except ValueError:
+        return default
 
 
 @asynccontextmanager

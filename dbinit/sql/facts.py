@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from itertools import islice
 
-__all__ = ["leading_words", "refusal"]
+__all__ = ["changes_reading", "leading_words", "refusal", "uses_savepoints"]
 
 # A word, or what may stand between words: blanks and comments. Nested comments are rare enough between the first
 # words of a statement that a few levels do.
@@ -13,6 +13,11 @@ _GAP = rf"(?:\s|--[^\r\n]*|{_COMMENT})"
 _WORD = re.compile(rf"{_GAP}*+([A-Za-z_][A-Za-z0-9_$]*)", re.ASCII)
 _COPY_STREAM = re.compile(rf"\b(?:from{_GAP}++stdin|to{_GAP}++stdout)\b", re.IGNORECASE)
 
+# Settings by which the server's own lexer reads; as set_config() can set them too, the names are looked for anywhere.
+_READING = re.compile(
+    r"standard_conforming_strings|backslash_quote|client_encoding|\breset\s+all\b|\bset\s+names\b|\bdiscard\b",
+    re.IGNORECASE,
+)
 _TRANSACTION_CONTROL = frozenset({"BEGIN", "COMMIT", "END", "ABORT", "ROLLBACK", "START", "PREPARE"})
 
 
@@ -46,3 +51,13 @@ def _controls_transaction(words: list[str]) -> bool:
         case ["PREPARE", *rest]:
             return rest[:1] == ["TRANSACTION"]  # without it, a prepared statement
     return True
+
+
+def changes_reading(statement: str) -> bool:
+    """Tell whether a statement may change how the server reads those behind it in the same message."""
+    return _READING.search(statement) is not None
+
+
+def uses_savepoints(statement: str) -> bool:
+    """Tell whether a statement sets, releases or goes back to a savepoint."""
+    return next(leading_words(statement), "") in {"SAVEPOINT", "RELEASE", "ROLLBACK"}

@@ -72,7 +72,9 @@ _SYMBOL = r"!#%&*+,<=>?@\[\]^`{|}~\x00-\x08\x0e-\x1f\x7f"  # means nothing here,
 
 _WORD = f"{_LETTER}{_NAME}*+"
 _KEYWORD = f"(?ai:begin|case|end)(?!{_NAME})"
+_NAMES = f"{_NAME}*+"
 _ATOMIC = f"(?ai:atomic)(?!{_NAME})"
+_ANY_WORD = f"[ACac]{_NAME}*+|[BEXbex](?!'){_NAME}*+"
 _DOLLAR_TAG = rf"\$(?:{_LETTER}{_ALNUM}*+)?+\$"
 _VARIABLE = rf""":(?:{_ALNUM}++|'{_ALNUM}++'|"{_ALNUM}++"|\{{\?{_ALNUM}++\}})"""
 
@@ -102,11 +104,13 @@ _NUMBER = (
     rf"|[0-9]++(?:(?:_[0-9]++)*+\.(?!\.)[0-9]*+)?+(?:{_WORD})?+"
 )
 
-# Many signs at once, so that a hundred thousand of them take no longer than other text. Closing parentheses come
-# few at a time, for those taken in vain are read again.
+# Many signs at once, so that a hundred thousand of them take no longer than other text. Between the parentheses stand
+# only such strings as cannot disturb counting them, and groups that are closed again.
 _COMMENT_SIGNS = r"(?:/\*)++|(?:\*/)++"
-_OPENINGS = r"""\((?:[^"$'()\\/-]*+\()*+"""
-_CLOSINGS = r"""\)(?:[^"$'()\\/-]*+\)){0,31}+"""
+_HARMLESS = r"""(?:[^"$'()\\/-]++|'(?<![&bBeExX]')[^'()\\]*+')*+"""
+_OPENINGS = rf"\((?:{_HARMLESS}(?:\({_HARMLESS}\)|\())*+"
+_CLOSINGS = rf"\)(?:{_HARMLESS}\)){{0,31}}+"
+_SEMICOLONS = f";(?:{_HARMLESS};)*+"
 
 # Some commands take the rest of the line as it is. The others end at a backslash outside quotes: that of the next
 # command, or of `\\`, which only separates.
@@ -121,6 +125,7 @@ _USUAL_DEPTH = 6  # of parentheses, in a usual statement
 _BEFORE_SEMICOLON = " \t\n\v\f\r/"
 
 _ROUTINES = (["create", "function"], ["create", "procedure"], ["create", "schema"])
+_INITIALS = ("Cc", "FfPpOoSs", "Rr", "FfPp")
 
 
 def _string(body: str) -> str:
@@ -132,24 +137,28 @@ def _string(body: str) -> str:
 _STANDARD, _LENIENT = _RAW, _string(_ESCAPED)
 
 
-def _tokens(symbols: str, plain: str) -> str:
-    """Return the pattern of the tokens that are the same everywhere.
+def _tokens(plain: str) -> str:
+    """Return the pattern of the tokens that are the same everywhere, or nearly so, the frequent ones first.
 
-    Parentheses, colons, backslashes and dollar quotes are not among them, nor is anything that is not closed: there
-    a run of tokens stops, and whoever runs it decides. `plain` is _STANDARD or _LENIENT.
+    Words that begin with one of ABCEUX, parentheses, dots, semicolons, backslashes and dollar quotes are not among
+    them, nor is anything that is not closed: there a run of these tokens stops, and whoever runs it decides.
+    `plain` is _STANDARD or _LENIENT.
     """
     return "|".join(
         (
-            f"(?!(?:[bBeExX]|[uU]&)'){_WORD}",
-            f"[{symbols}]++",
+            rf"[^\x00-@A-CEUX\[-^`a-ceux{{-\x7f]{_NAME}*+",
+            f"[{_SYMBOL}]++",
             f"'{plain}",
             '"[^"]*+"',
-            _NUMBER,
-            rf"\$(?:[0-9]++(?:{_WORD})?+|(?!(?:{_LETTER}{_ALNUM}*+)?+\$))",
-            f"[eE]'{_string(_ESCAPED)}",
-            f"(?:[bBxX]|[uU]&)'{_string(_RAW)}",
+            f"[0-9]++(?!{_NAME}|[.])",
             "-(?!-)",
             r"/(?!\*)",
+            f"[uU](?!&'){_NAME}*+",
+            _COLON,
+            _NUMBER,
+            rf"\$(?:[0-9]++(?:{_WORD})?+|(?!{_DOLLAR_TAG[2:]}))",
+            f"[eE]'{_string(_ESCAPED)}",
+            f"(?:[bBxX]|[uU]&)'{_string(_RAW)}",
         )
     )
 
@@ -165,24 +174,24 @@ def _run(tokens: str) -> re.Pattern[str]:
 
 
 @cache
-def _outside(plain: str) -> re.Pattern[str]:
-    """Return what reads outside parentheses, up to a semicolon or a keyword that may bound a function body."""
-    label = rf"(?:\.{_GAP}*+|(?ai:as){_GAP}++)(?={_KEYWORD}){_WORD}"
-    nested = rf"\((?:{_tokens(_SYMBOL + '.;', plain)}|{_COLON}|{_GAP})*+\)"
-    return _run(rf"{label}|(?!{_KEYWORD})(?:{_tokens(_SYMBOL, plain)})|{nested}|[.)]|{_COLON}")
-
-
-@cache
-def _inside(plain: str) -> re.Pattern[str]:
-    """Return what reads inside parentheses, where semicolons and keywords are nothing special."""
-    flat = f"{_tokens(_SYMBOL + '.;', plain)}|{_COLON}"
-    return _run(rf"{flat}|\((?:{flat}|{_GAP})*+\)")
+def _exact(plain: str) -> re.Pattern[str]:
+    """Return what reads up to a semicolon, a parenthesis, or a keyword that may bound a function body."""
+    tokens = _tokens(plain)
+    words = "|".join(
+        (
+            rf"\.(?:{_GAP}*+(?={_KEYWORD}){_WORD})?+",
+            rf"[Aa](?:[Ss]{_GAP}++(?={_KEYWORD}){_WORD}|{_NAME}*+)",
+            f"(?!{_KEYWORD})(?:[BEXbex](?!')|[Cc]){_NAME}*+",
+        )
+    )
+    closed = rf"\((?:{tokens}|{_ANY_WORD}|[;.]|{_GAP})*+\)"
+    return _run(rf"{tokens}|{closed}|{words}")
 
 
 @cache
 def _without_variables(plain: str) -> re.Pattern[str]:
     """Return what reads anywhere, up to a variable."""
-    return _run(rf"{_tokens(_SYMBOL + '.;()', plain)}|::|:=|(?!{_VARIABLE}):")
+    return _run(f"(?!{_VARIABLE})(?:{_tokens(plain)}|{_ANY_WORD}|[;.()])")
 
 
 @cache
@@ -255,7 +264,7 @@ def _comment_end(text: str, start: int) -> int:
 
 def _dollar_end(text: str, start: int) -> int:
     """Return where the dollar-quoted string that opens at `start` ends."""
-    tag = text[start : _end(_DOLLAR_TAG, text, start)]
+    tag = text[start : text.index("$", start + 1) + 1]
     end = text.find(tag, start + len(tag))
     if end < 0:
         raise UnterminatedError(f"dollar-quoted string {tag}", start)
@@ -276,10 +285,12 @@ def _is_command(text: str, position: int) -> bool:
 
 def _may_have_body(text: str, start: int) -> bool:
     """Tell whether a statement is CREATE [OR REPLACE] FUNCTION or PROCEDURE, or CREATE SCHEMA."""
+    start = _skip(text, start)
     words: list[str] = []
-    while len(words) < 4 and (word := _compile(_WORD).match(text, _skip(text, start))):
-        words.append(word[0].lower())
-        start = word.end()
+    while len(words) < 4 and text[start : start + 1] in _INITIALS[len(words)]:
+        end = _end(_NAMES, text, start)
+        words.append(text[start:end].lower())
+        start = _skip(text, end)
     if words[1:3] == ["or", "replace"]:
         del words[1:3]
     return words[:2] in _ROUTINES
@@ -375,70 +386,72 @@ class Lexer:
     def _statement(self, position: int) -> tuple[int, int]:
         """Read a statement; return where its last token ends, and where what stopped it stands."""
         text, end = self._text, position
-        plain = _STANDARD if self.standard_conforming_strings else _LENIENT
-        while True:
-            tokens = (_inside if self._depth else _outside)(plain).match(text, position)
-            if tokens:
-                end = tokens.end(1) if tokens.end(1) > position else end
-                position = tokens.end()
-            if text.startswith("/*", position):
+        tokens = _exact(_STANDARD if self.standard_conforming_strings else _LENIENT)
+        while match := tokens.match(text, position):
+            if match.end(1) > position:
+                end = match.end(1)
+            position = match.end()
+            stop = text[position : position + 1]
+            if stop == "/":
                 position = _comment_end(text, position)
-            elif self._stops(position):
-                return end, position
+            elif not stop or (stop == ";" and not self._depth and not self._blocks) or (stop == "\\" and _is_command(text, position)):
+                break
             else:
-                end = position = self._pass(position)
+                end = position = self._pass(stop, position)
+        if position == len(text):
+            self._check_closed()
+        return end, position
 
-    def _stops(self, position: int) -> bool:
-        """Tell whether the statement stops at `position`, where a run of tokens has."""
-        text = self._text
-        if position < len(text):
-            return (text[position] == ";" and not self._blocks) or _is_command(text, position)
+    def _check_closed(self) -> None:
         if self._depth:
             raise UnterminatedError("parenthesis", self._opened)
         if self._blocks:
             raise UnterminatedError("BEGIN ATOMIC body", self._begun)
-        return True
 
-    def _pass(self, position: int) -> int:
-        """Take what a run of tokens stopped at, and return where it ends."""
+    def _pass(self, stop: str, position: int) -> int:
+        """Take what a run of tokens has stopped at, and return where it ends."""
         text = self._text
-        match text[position]:
-            case "(":
-                return self._open(position)
-            case ")":
-                return self._close(position)
-            case "$":
-                return _dollar_end(text, position)
-            case ";":
-                return position + 1
-            case "\\":
-                if text[position + 1] == ";" and not self._blocks:  # another statement begins there
-                    self._may_have_body = _may_have_body(text, position + 2)
-                return position + 2
-            case '"':
-                raise UnterminatedError("quoted identifier", position)
+        if stop == "(":
+            return self._open(position)
+        if stop == ")":
+            return self._close(position)
+        if stop == "$":
+            return _dollar_end(text, position)
+        if stop == ";":
+            return _end(_SEMICOLONS if self._depth else ";", text, position)
+        if stop == "\\":
+            if text[position + 1] == ";" and not self._blocks:  # another statement begins there
+                self._may_have_body = _may_have_body(text, position + 2)
+            return position + 2
+        if stop == '"':
+            raise UnterminatedError("quoted identifier", position)
         if word := _compile(_KEYWORD).match(text, position):
             self._bound(word[0].lower(), position)
             return word.end()
         raise UnterminatedError("quoted string", position)
 
     def _open(self, position: int) -> int:
-        end = _end(_OPENINGS, self._text, position)
+        text = self._text
+        end = _end(_OPENINGS, text, position)
         if not self._depth:
             self._opened = position
-        self._depth += self._text.count("(", position, end)
+        self._depth += text.count("(", position, end) - text.count(")", position, end)
         return end
 
     def _close(self, position: int) -> int:
-        end = _end(_CLOSINGS, self._text, position)
-        closed = self._text.count(")", position, end)
-        if closed >= self._depth:  # what stands behind the last one that counts is outside
-            closed, end = 1, position + 1
-        self._depth -= closed
-        return end
+        text = self._text
+        if not self._depth:
+            return _end(r"\)++", text, position)
+        end = _end(_CLOSINGS, text, position)
+        while self._depth and position < end:
+            position = text.index(")", position, end) + 1
+            self._depth -= 1
+        return position
 
     def _bound(self, keyword: str, position: int) -> None:
         """Count what opens or closes a function body, or a CASE in it."""
+        if self._depth:
+            return
         if keyword != "begin":
             if self._blocks:
                 self._blocks += 1 if keyword == "case" else -1

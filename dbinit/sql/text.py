@@ -16,18 +16,25 @@ _WIDEST = 160
 _GO_ON = r"[ \t\v\f]*[\r\n]\s*"
 _PLAIN, _ESCAPED = r"'(?:[^']|'')*+'?+", r"'(?:[^'\\]|''|\\.)*+'?+"
 _PASSWORD = re.compile(
-    # Without a blank between it is more often English (a password's length) than SQL.
-    r"(?P<before>\bPASSWORD(?:(?:\s|--[^\r\n]*|/\*.*?\*/)++|(?='[^'\r\n]*')))"
+    # Without a blank between, it is the end of a literal ('password') or English (a password's length).
+    r"(?P<before>\bPASSWORD(?:\s|--[^\r\n]*|/\*.*?\*/)++)"
     rf"(?P<secret>E{_ESCAPED}(?:{_GO_ON}{_ESCAPED})*|(?:U&)?{_PLAIN}(?:{_GO_ON}{_PLAIN})*"
     r"|\$(?P<tag>\w*)\$.*?(?:\$(?P=tag)\$|\Z))",
     re.IGNORECASE | re.DOTALL,
 )
 _HIDDEN = f"'{MASK}'"
 
+# Within a literal: what CREATE SUBSCRIPTION and dblink connect with.
+_CONNECTION_PASSWORD = re.compile(
+    r"(?P<before>\bpassword\s*=\s*(?=[^\s(]+(?:[\s']|\Z))|://[^\s:/@']*:(?=[^\s'@]*@))"
+    r"(?P<secret>''(?:[^'\\]|\\.)*+''|[^\s'@]+)",
+    re.IGNORECASE,
+)
+
 
 def hide_passwords(text: str) -> str:
-    """Return SQL with the literals behind the word PASSWORD masked."""
-    return _PASSWORD.sub(rf"\g<before>{_HIDDEN}", text)
+    """Return SQL with the literals behind the word PASSWORD masked, and the passwords in connection strings."""
+    return _CONNECTION_PASSWORD.sub(rf"\g<before>{MASK}", _PASSWORD.sub(rf"\g<before>{_HIDDEN}", text))
 
 
 class Place(NamedTuple):
@@ -79,7 +86,8 @@ class SourceText:
     @cached_property
     def _secrets(self) -> list[tuple[int, int]]:
         # Looked for in the whole text: a literal need not stand in the line of its word, nor in one line.
-        return [match.span("secret") for match in _PASSWORD.finditer(self.text)]
+        patterns = (_PASSWORD, _CONNECTION_PASSWORD)
+        return sorted(match.span("secret") for pattern in patterns for match in pattern.finditer(self.text))
 
     def _mask(self, start: int, line: str, offset: int) -> tuple[str, int]:
         """Return the line that begins at `start` with its passwords masked, and where `offset` stands in it."""

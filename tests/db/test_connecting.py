@@ -188,9 +188,7 @@ async def test_attempts_are_counted_logged_and_given_up(write: Write, caplog: py
     assert caught.value.exit_code == 3
 
 
-async def test_without_a_number_of_attempts_the_deadline_counts(
-    write: Write, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_without_a_number_of_attempts_the_deadline_counts(write: Write, caplog: pytest.LogCaptureFixture) -> None:
     url = f"postgresql://x@127.0.0.1:{dead_port()}/x"
     with fails(ServerUnreachableError):
         await initialize(url, write(SCRIPT), retry_attempts=0, retry_delay="50ms", connect_deadline="500ms")

@@ -62,7 +62,9 @@ async def test_columns_that_a_newer_version_added_are_ignored(
     assert (await initialize(database_url, write(SCRIPT))).outcome is Outcome.CURRENT
 
 
-@pytest.mark.parametrize("name", ["back\\slash.sql", "tab\there.sql", "line\u2028sep\x85.sql", "quo\"te'.sql", "żółć.sql"])
+@pytest.mark.parametrize(
+    "name", ["back\\slash.sql", "tab\there.sql", "line\u2028sep\x85.sql", "quo\"te'.sql", "żółć.sql"]
+)
 async def test_a_file_is_found_again_by_its_name_whatever_that_is(
     name: str, connection: asyncpg.Connection, database_url: str, tmp_path: Path
 ) -> None:

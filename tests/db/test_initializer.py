@@ -206,9 +206,7 @@ async def test_a_changed_file_can_be_warned_of(
     assert not await exists(connection, "other")
 
 
-async def test_a_changed_file_can_be_an_error(
-    connection: asyncpg.Connection, database_url: str, write: Write
-) -> None:
+async def test_a_changed_file_can_be_an_error(connection: asyncpg.Connection, database_url: str, write: Write) -> None:
     await initialize(database_url, write(IDEMPOTENT))
 
     with pytest.raises(FileChangedError, match="was edited since"):
@@ -624,9 +622,7 @@ async def test_status_says_what_would_be_done_and_changes_nothing(
     assert await count(connection, "dbinit_history") == 1
 
 
-async def test_status_of_a_database_to_adopt(
-    connection: asyncpg.Connection, database_url: str, write: Write
-) -> None:
+async def test_status_of_a_database_to_adopt(connection: asyncpg.Connection, database_url: str, write: Write) -> None:
     await connection.execute("CREATE TABLE users ()")
 
     assert await status(database_url, write(SCRIPT)) == (Decision.ADOPT, 0)

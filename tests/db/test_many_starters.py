@@ -68,13 +68,19 @@ async def test_without_the_lock_the_same_starters_fail(
     ends = await start_at_once(connection, write(SCRIPT), database_url, "-c", WITHOUT_LOCK)
 
     assert sum(end.code == ExitCode.FAILED for end in ends) > 0
-    assert await connection.fetchval("SELECT count(*) FROM dbinit_history") == 1, "the transaction still guards the rows"
+    assert await connection.fetchval("SELECT count(*) FROM dbinit_history") == 1, (
+        "the transaction still guards the rows"
+    )
 
 
 async def test_a_lock_held_for_too_long_is_an_error_of_its_own(
     connection: asyncpg.Connection, database_url: str, write: Write
 ) -> None:
-    env = {"DATABASE_URL": database_url, "MIGRATION_PATH": str(write("CREATE TABLE item ()")), "DBINIT_LOCK_WAIT": "300ms"}
+    env = {
+        "DATABASE_URL": database_url,
+        "MIGRATION_PATH": str(write("CREATE TABLE item ()")),
+        "DBINIT_LOCK_WAIT": "300ms",
+    }
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock($1)", lock_key("public"))
         end = run_dbinit(env=env)

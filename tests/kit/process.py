@@ -1,13 +1,15 @@
 """Real processes under test: what they print is kept, and none is left behind."""
 
 import os
+import pty
 import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from threading import Timer
 from typing import NamedTuple
 
 from tests.kit.patience import eventually
@@ -39,19 +41,25 @@ class Process:
 
     def wait_for(self, text: str, limit: float = 20.0) -> None:
         """Wait until the process has printed `text`."""
-        eventually(lambda: text in self.err or text in self.out, limit, lambda: f"{text!r} not in:\n{self.err}{self.out}")
+        eventually(
+            lambda: text in self.err or text in self.out, limit, lambda: f"{text!r} not in:\n{self.err}{self.out}"
+        )
 
 
 @contextmanager
-def running(
-    *command: str, env: Mapping[str, str] | None = None, cwd: Path = ROOT
-) -> Iterator[Process]:
+def running(*command: str, env: Mapping[str, str] | None = None, cwd: Path = ROOT) -> Iterator[Process]:
     """Run a command with nothing of dbinit's in its environment but what is given; kill it and its children at the end."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
             popen = subprocess.Popen(
-                command, env=environment(env), cwd=cwd, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True
+                command,
+                env=environment(env),
+                cwd=cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
             )
         try:
             yield Process(popen, folder)
@@ -90,10 +98,42 @@ def finished(process: Process, limit: float = 30.0) -> Finished:
     return end
 
 
-def run_dbinit(*arguments: str, env: Mapping[str, str] | None = None, cwd: Path = ROOT, limit: float = 30.0) -> Finished:
+def run_dbinit(
+    *arguments: str, env: Mapping[str, str] | None = None, cwd: Path = ROOT, limit: float = 30.0
+) -> Finished:
     """Run `python -m dbinit` to its end."""
     with dbinit(*arguments, env=env, cwd=cwd) as process:
         return finished(process, limit)
+
+
+def run_on_terminal(*command: str, env: Mapping[str, str], limit: float = 30.0) -> tuple[int, str]:
+    """Run a command whose output is a terminal; return its exit code and what the terminal got."""
+    ours, theirs = pty.openpty()
+    with ExitStack() as stack:
+        stack.callback(os.close, ours)
+        popen = stack.enter_context(
+            subprocess.Popen(
+                command,
+                env={**environment(env), "TERM": "xterm", "COLUMNS": "100"},
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=theirs,
+                stderr=theirs,
+            )
+        )
+        watchdog = Timer(limit, popen.kill)
+        stack.callback(watchdog.cancel)
+        watchdog.start()
+        os.close(theirs)
+        got = b"".join(iter(lambda: _read_terminal(ours), b""))
+        return popen.wait(limit), got.decode()
+
+
+def _read_terminal(descriptor: int) -> bytes:
+    try:
+        return os.read(descriptor, 4096)
+    except OSError:  # Linux's way to say that nobody has the other end open any more
+        return b""
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:

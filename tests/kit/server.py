@@ -67,7 +67,9 @@ class Server:
             return
         for _ in range(5):
             self._configure()
-            done = self.run("pg_ctl", "start", "-D", str(self.data), "-l", str(self.log), "-w" if wait else "-W", check=False)
+            done = self.run(
+                "pg_ctl", "start", "-D", str(self.data), "-l", str(self.log), "-w" if wait else "-W", check=False
+            )
             if done == 0:
                 return
             self.port = free_port()

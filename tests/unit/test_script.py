@@ -5,6 +5,10 @@ from dbinit.model import Statement
 from dbinit.sql.script import read_statements
 from dbinit.sql.text import SourceText
 
+CONTROLS = (
+    "controls the transaction, but dbinit runs the whole file in one of its own; take the statement out of the file:"
+)
+
 
 def read(text: str) -> list[Statement]:
     return read_statements(SourceText("init-db.sql", text))
@@ -34,15 +38,13 @@ def test_a_script_without_statements_has_none(text: str) -> None:
     [
         (
             "SELECT 1;\n  BEGIN;",
-            "BEGIN controls the transaction, but dbinit runs the whole file in one of its own;"
-            " take the statement out of the file:",
+            f"BEGIN {CONTROLS}",
             "init-db.sql:2:3",
             ["  2 |   BEGIN;", "    |   ^"],
         ),
         (
             "SELECT 1; COMMIT;",
-            "COMMIT controls the transaction, but dbinit runs the whole file in one of its own;"
-            " take the statement out of the file:",
+            f"COMMIT {CONTROLS}",
             "init-db.sql:1:11",
             ["  1 | SELECT 1; COMMIT;", "    |           ^"],
         ),
@@ -77,8 +79,8 @@ def test_what_cannot_be_run_is_refused_with_its_place(text: str, reason: str, pl
         ("'text", "quoted string"),
         ("E'text\\'", "quoted string"),
         ('"name', "quoted identifier"),
-        ("$$ body", "dollar-quoted string"),
-        ("$tag$ body $$", "dollar-quoted string"),
+        ("$$ body", "dollar-quoted string $$"),
+        ("$tag$ body $$", "dollar-quoted string $tag$"),
         ("/* comment /* inner */", "comment"),
         ("(1 + (2)", "parenthesis"),
     ],

@@ -255,9 +255,7 @@ def test_a_file_that_gives_no_url(tmp_path: Path, content: bytes | None, reason:
     if content is not None:
         file.write_bytes(content)
     problem = only_problem(lambda: InitOptions.from_env({"DATABASE_URL_FILE": str(file)}))
-    assert problem == f"DATABASE_URL_FILE: {reason.format(file=file)}" or (
-        content == b"mysql://host" and problem.startswith(f"DATABASE_URL_FILE: {reason}")
-    )
+    assert problem.startswith(f"DATABASE_URL_FILE: {reason.format(file=file)}")
 
 
 def test_a_folder_where_the_file_is_meant(tmp_path: Path) -> None:
@@ -342,7 +340,7 @@ def test_a_changed_copy_checks_itself_too() -> None:
 
 def test_fields_are_given_by_name() -> None:
     with pytest.raises(TypeError):
-        InitOptions(URL)  # type: ignore[call-arg, misc]
+        InitOptions(URL)  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize(
@@ -394,11 +392,12 @@ def test_no_mistake_in_another_field_brings_the_password_out(field: str) -> None
     ],
 )
 def test_no_malformed_url_is_repeated(url: str) -> None:
-    for read in (
+    ways: list[Callable[[], InitOptions]] = [
         lambda: InitOptions(database_url=url),
         lambda: InitOptions.from_env({"DATABASE_URL": url}),
         lambda: InitOptions.from_env({"DATABASE_URL_FILE": "/x"}, read_text=lambda _: url),
-    ):
+    ]
+    for read in ways:
         with pytest.raises(SettingsError) as caught:
             read()
         assert CANARY not in str(caught.value)

@@ -175,9 +175,10 @@ def test_what_only_libpq_can_do_is_refused_by_name(query: str, name: str) -> Non
         ("postgres://host:0", "no number from 1 to 65535"),
         ("postgres://host:65536", "no number from 1 to 65535"),
         ("postgres://host:54x", "no number from 1 to 65535"),
-        ("postgres://host:٥", "no number from 1 to 65535"),
+        ("postgres://host:\N{ARABIC-INDIC DIGIT FIVE}", "no number from 1 to 65535"),
         ("postgres://host?port=x", "no number from 1 to 65535"),
         ("postgres://h1,h2?port=1,2,3", "it names 2 hosts, but 3 ports"),
+        ("postgres://h1,h2,h3?port=1,2", "it names 3 hosts, but 2 ports"),
         ("postgres://u:p/q@host/db", "percent-encode it there"),
         ("postgres://u:p#q@host/db", "there is a '#' in it"),
         ("postgres://host/a/b", "the database name has a '/' or '@' in it"),
@@ -298,9 +299,7 @@ NOISE = st.text(st.sampled_from("/?#@:&=%,[]+ \\'\"0123456789ax\0é"), max_size=
 @example("postgresql://user:{}@host", [], "%", "")
 @example("postgresql://user:{}", [], "", "")
 @example("{}://user@host", [], "", "")
-def test_no_refusal_repeats_a_password(
-    base: str, edits: list[tuple[int, str, int]], before: str, behind: str
-) -> None:
+def test_no_refusal_repeats_a_password(base: str, edits: list[tuple[int, str, int]], before: str, behind: str) -> None:
     head, tail = base.split("{}")
     for position, noise, cut in edits:
         if position <= len(head):
@@ -311,8 +310,11 @@ def test_no_refusal_repeats_a_password(
     try:
         parse_url(f"{head}{before}{CANARY}{behind}{tail}")
     except UrlError as error:
-        assert CANARY.lower() not in str(error).lower()
-        assert error.__cause__ is None
+        refused = error
+    else:
+        return
+    assert CANARY.lower() not in str(refused).lower()
+    assert refused.__cause__ is None
 
 
 @given(st.text(string.printable + "é\0", max_size=60), st.sampled_from(["", "postgresql://", "postgresql://u:p@h?"]))

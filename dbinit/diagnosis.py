@@ -1,0 +1,75 @@
+"""What a failed attempt to connect means, and what to do about it. Pure."""
+
+import ssl
+
+from .backoff import Verdict, classify, is_tls_refusal
+from .errors import (
+    AuthenticationError,
+    ConnectError,
+    DatabaseMissingError,
+    ServerUnreachableError,
+    SettingsError,
+    TlsError,
+)
+from .url import DatabaseUrl
+
+__all__ = ["diagnose", "short_reason"]
+
+
+def diagnose(error: BaseException, url: DatabaseUrl) -> ConnectError | SettingsError:
+    """Return the error of our own that says what a failed attempt means, and what to do about it."""
+    reason = short_reason(error)
+    if url.password:
+        reason = url.password.scrub(reason)
+    if state := getattr(error, "sqlstate", None):
+        return _diagnose_answer(state, classify(error), reason, url)
+    if isinstance(error, ssl.SSLError) or is_tls_refusal(error):
+        return TlsError(f"{url}: no TLS connection: {reason}", advice=_tls_advice(error))
+    if isinstance(error, ValueError) and "certificate" in reason:
+        return TlsError(f"{url}: {reason}", advice="name the authority's certificate with sslrootcert=/path/to/ca.pem")
+    if isinstance(error, ValueError):
+        return SettingsError((f"DATABASE_URL: {reason}",))
+    return _unreachable(reason, url)
+
+
+def _diagnose_answer(state: str, verdict: Verdict, reason: str, url: DatabaseUrl) -> ConnectError:
+    if state.startswith("28") or state == "42501":
+        return AuthenticationError(
+            f"{url} refused the login: {reason}",
+            advice="check user and password in DATABASE_URL, the server's pg_hba.conf, and GRANT CONNECT ON DATABASE",
+        )
+    if state == "3D000":
+        return DatabaseMissingError(
+            f"{url}: {reason}",
+            advice="create the database first (CREATE DATABASE ...), or correct its name in the URL",
+        )
+    if verdict is Verdict.PERMANENT:
+        return ConnectError(
+            f"{url} refused the connection: {reason} (SQLSTATE {state})", advice="check the parameters in DATABASE_URL"
+        )
+    return _unreachable(reason, url)
+
+
+def _unreachable(reason: str, url: DatabaseUrl) -> ServerUnreachableError:
+    return ServerUnreachableError(
+        f"{url} was not reached: {reason}",
+        advice="check that the server runs, and host and port in DATABASE_URL",
+    )
+
+
+def short_reason(error: BaseException) -> str:
+    """Say in a few words why an attempt failed; a time-out's own text is empty."""
+    if isinstance(error, TimeoutError) and not str(error):
+        return "no answer in time"
+    if isinstance(error, OSError) and error.strerror and not error.strerror.startswith("Connect call"):
+        return error.strerror
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _tls_advice(error: BaseException) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            "the server's certificate is not trusted or is for another name: name the authority's certificate with"
+            " sslrootcert=/path/to/ca.pem, and use the host name that the certificate was made for"
+        )
+    return "the server offers no TLS: switch it on there (ssl = on), or use sslmode=prefer on a network you trust"
