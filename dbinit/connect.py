@@ -6,7 +6,7 @@ import math
 import random
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -107,7 +107,10 @@ def connect_arguments(url: DatabaseUrl) -> dict[str, Any]:
         "server_settings": {"application_name": "dbinit", **url.session},
     }
     if url.hosts:
-        arguments["host"], arguments["port"] = _ordered_hosts(url)
+        hosts, ports = zip(*_in_order(url), strict=True)
+        arguments["host"] = list(hosts)
+        if url.ports:  # else it is for the driver to look at PGPORT
+            arguments["port"] = list(ports)
     elif url.ports:
         arguments["port"] = url.ports[0]
     _check_certificates(url)
@@ -157,12 +160,31 @@ def _final(error: ConnectError | SettingsError, attempts: int, verdict: Verdict)
 
 
 async def _connect_once(url: DatabaseUrl, limit: float) -> asyncpg.Connection:
-    # No cache of prepared statements: behind a transaction pooler the next query may meet another server process.
-    connection: asyncpg.Connection = await asyncpg.connect(
-        **connect_arguments(url), timeout=max(limit, 0.001), statement_cache_size=0
-    )
-    _set_keepalive(connection, {**_KEEPALIVE, **url.socket})
-    return connection
+    """Try the hosts in turn; as in libpq, each has the time of one attempt to itself, which asyncpg has for all."""
+    failure: Exception = ConnectionError("no host to connect to")
+    for place in _places(url):
+        try:
+            # No cache of prepared statements: behind a transaction pooler the next query may meet another process.
+            connection: asyncpg.Connection = await asyncpg.connect(
+                **connect_arguments(place), timeout=max(limit, 0.001), statement_cache_size=0
+            )
+        except (OSError, asyncpg.CannotConnectNowError, asyncpg.TargetServerAttributeNotMatched) as error:
+            failure = error
+        else:
+            _set_keepalive(connection, {**_KEEPALIVE, **url.socket})
+            return connection
+    raise failure
+
+
+def _places(url: DatabaseUrl) -> list[DatabaseUrl]:
+    """Return the URL once for each of its hosts; `prefer-standby` needs to see all of them together."""
+    if not url.hosts or url.driver.get("target_session_attrs") == "prefer-standby":
+        return [url]
+    return [url._replace(hosts=(host,), ports=(port,) if url.ports else ()) for host, port in _in_order(url)]
+
+
+def _in_order(url: DatabaseUrl) -> Sequence[tuple[str, int]]:
+    return random.sample(url.places, len(url.places)) if url.shuffle_hosts else url.places
 
 
 async def _release(connection: asyncpg.Connection) -> None:
@@ -187,18 +209,6 @@ async def _pause(url: DatabaseUrl, seconds: float, *, was_down: bool) -> bool:
                 return True
             await anyio.sleep(_PROBE_EVERY)
     return False
-
-
-def _ordered_hosts(url: DatabaseUrl) -> tuple[list[str], list[int] | int]:
-    if len(url.ports) != len(url.hosts):
-        hosts = list(url.hosts)
-        if url.shuffle_hosts:
-            random.shuffle(hosts)
-        return hosts, url.ports[0] if url.ports else 5432
-    pairs = list(zip(url.hosts, url.ports, strict=True))
-    if url.shuffle_hosts:
-        random.shuffle(pairs)
-    return [host for host, _ in pairs], [port for _, port in pairs]
 
 
 def _check_certificates(url: DatabaseUrl) -> None:

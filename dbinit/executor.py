@@ -51,6 +51,7 @@ async def run_statements(
         while position < len(statements):
             on_statement(position + 1)
             position = await run.some(position)
+        on_statement(position)
         await run.release()
 
 
@@ -82,7 +83,7 @@ class _Run:
         return end
 
     async def release(self) -> None:
-        """Give up the savepoint of the last batch; what follows may need to be outside of it (COPY ... FREEZE)."""
+        """Give up the savepoint; what follows may need to be outside of it (COPY ... FREEZE)."""
         if self._savepoint:
             self._savepoint = False
             await self._connection.execute(f"RELEASE SAVEPOINT {_SAVEPOINT}")
@@ -101,27 +102,30 @@ class _Run:
 
     async def _batch(self, position: int, end: int) -> bool:
         """Run several statements in one message; return whether they stand, or else leave no trace of them."""
-        release = f"RELEASE SAVEPOINT {_SAVEPOINT};\n" if self._savepoint else ""
-        texts = (statement.text for statement in self._statements[position:end])
-        message = f"{release}SAVEPOINT {_SAVEPOINT};\n" + "\n;".join(texts)
+        await self._set_savepoint()
+        texts = [statement.text for statement in self._statements[position:end]]
         self._notices.clear()
-        self._savepoint = True
         began = time.monotonic()
         try:
-            await self._connection.execute(message)
+            await self._connection.execute("\n;".join(texts))
         except asyncpg.PostgresError as error:
             if is_connection_loss(error):
                 raise
         else:
             elapsed = time.monotonic() - began
-            self._adapt(elapsed)
-            if not self._notices:
-                return True
-            if elapsed > _SLOW:
+            if not self._notices or elapsed > _SLOW:
+                self._adapt(elapsed)
                 self._log(position, end - 1)
                 return True
         await self._connection.execute(f"ROLLBACK TO SAVEPOINT {_SAVEPOINT}")
         return False
+
+    async def _set_savepoint(self) -> None:
+        # Not at the head of the batch's own message: where that cannot be parsed, none of it is run. And not one within
+        # the other, batch by batch: the deeper they nest, the slower the server gets.
+        release = f"RELEASE SAVEPOINT {_SAVEPOINT}; " if self._savepoint else ""
+        await self._connection.execute(f"{release}SAVEPOINT {_SAVEPOINT}")
+        self._savepoint = True
 
     async def _one(self, position: int) -> None:
         await self.release()

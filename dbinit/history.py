@@ -86,7 +86,7 @@ async def read(connection: asyncpg.Connection, schema: str) -> list[Applied] | N
         await connection.copy_from_query(_SELECT.format(table=_qualified(schema)), output=collect, format="text")
     except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
         return None
-    except asyncpg.UndefinedColumnError as error:
+    except (asyncpg.UndefinedColumnError, asyncpg.UndefinedFunctionError) as error:
         raise _unreadable(schema, str(error)) from None
     lines = b"".join(chunks).decode().split("\n")[:-1]
     try:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Sequence
 
 import anyio
 
@@ -44,9 +45,7 @@ async def _probe(host: str, port: int, url: DatabaseUrl) -> bool:
     return bool(answer) and not not_yet
 
 
-def _addresses(url: DatabaseUrl) -> list[tuple[str, int]]:
+def _addresses(url: DatabaseUrl) -> Sequence[tuple[str, int]]:
     hosts = url.hosts or tuple(filter(None, os.environ.get("PGHOST", "").split(","))) or _DEFAULT_HOSTS
-    ports = url.ports or (int(os.environ.get("PGPORT") or 5432),)
-    if len(ports) != len(hosts):
-        ports = ports[:1] * len(hosts)
-    return list(zip(hosts, ports, strict=True))
+    ports = url.ports or tuple(int(port) for port in os.environ.get("PGPORT", "5432").split(","))
+    return url._replace(hosts=hosts, ports=ports).places

@@ -127,25 +127,30 @@ class DatabaseUrl(NamedTuple):
     shuffle_hosts: bool = False
     embedded: str | None = None
 
+    @property
+    def places(self) -> tuple[tuple[str, int], ...]:
+        """Each host with its port."""
+        ports = self.ports or (5432,)
+        return tuple(zip(self.hosts, ports if len(ports) == len(self.hosts) else ports * len(self.hosts), strict=True))
+
     def __str__(self) -> str:
         if self.embedded is not None:
             return f"embedded://{self.embedded}"
         user = quote(self.user or "", safe="")
         login = f"{user}:{MASK}@" if self.password else f"{user}@" if user else ""
-        hosts = self.hosts or ("",)
-        ports = self.ports if len(self.ports) == len(hosts) else (self.ports * len(hosts))
-        places = [
-            quote(host, safe="") if host.startswith("/") else f"[{host}]" if ":" in host else host for host in hosts
-        ]
-        where = (
-            ",".join(f"{place}:{port}" for place, port in zip(places, ports, strict=True))
-            if ports
-            else ",".join(places)
-        )
+        where = ",".join(_show_host(host) + (f":{port}" if self.ports else "") for host, port in self.places)
+        if not self.hosts and self.ports:
+            where = f":{self.ports[0]}"
         return f"postgresql://{login}{where}/{quote(self.database or '', safe='')}"
 
     def __repr__(self) -> str:
         return f"DatabaseUrl('{self}')"
+
+
+def _show_host(host: str) -> str:
+    if host.startswith("/"):
+        return quote(host, safe="")
+    return f"[{host}]" if ":" in host else host
 
 
 def parse_url(text: str) -> DatabaseUrl:

@@ -45,10 +45,10 @@ def _restarting_server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def own_server(_restarting_server: Server) -> Iterator[Server]:
+def own_server(_restarting_server: Server) -> Server:
     """PostgreSQL 18, running, for tests that stop and start it."""
     _restarting_server.start()
-    yield _restarting_server
+    return _restarting_server
 
 
 @pytest.fixture

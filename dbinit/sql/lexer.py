@@ -91,23 +91,25 @@ _GAPS = f"{_GAP}*+"
 _EMPTY = f"(?:;|{_GAP})*+"
 
 # A string goes on behind its closing quote if a line ends before the next quote, with nothing but blanks and
-# `--` comments between. Only what a backslash means depends on it, so plain strings need not look.
+# `--` comments between. Only what a backslash means depends on it, so plain strings need not look. Likewise a doubled
+# quote may be read as the end of one plain string and the beginning of another.
 _CONTINUED = rf"(?:[ \t\v\f]|{_LINE_COMMENT})*+[\n\r](?:{_BLANK}|{_LINE_COMMENT}[\n\r])*+'"
 _RAW = "[^']*+'"
+_DOUBLED = "(?:[^']++|'')*+'"
 _ESCAPED = r"(?:[^'\\]++|\\.|'')*+'"
 
 # A number takes the letters and digits behind it along, be they an error or a hexadecimal; so does an exponent. The
 # sign of an exponent belongs to it even when no digit follows: `1e--` does not begin a comment.
 _DIGITS = "[0-9]++(?:_[0-9]++)*+"
 _NUMBER = (
-    rf"{_DIGITS}(?:\.(?!\.)(?:{_DIGITS})?+)?+[eE][-+](?:[0-9]++(?:{_WORD})?+)?+"
-    rf"|[0-9]++(?:(?:_[0-9]++)*+\.(?!\.)[0-9]*+)?+(?:{_WORD})?+"
+    rf"{_DIGITS}(?:\.(?:{_DIGITS})?+)?+[eE][-+](?:[0-9]++(?:{_WORD})?+)?+"
+    rf"|[0-9]++(?:(?:_[0-9]++)*+\.[0-9]*+)?+(?:{_WORD})?+"
 )
 
 # Many signs at once, so that a hundred thousand of them take no longer than other text. Between the parentheses stand
 # only such strings as cannot disturb counting them, and groups that are closed again.
 _COMMENT_SIGNS = r"(?:/\*)++|(?:\*/)++"
-_HARMLESS = r"""(?:[^"$'()\\/-]++|'(?<![&bBeExX]')[^'()\\]*+')*+"""
+_HARMLESS = r"""(?:[^"$'()\\/-]++|'[^'()\\]*+')*+"""
 _OPENINGS = rf"\((?:{_HARMLESS}(?:\({_HARMLESS}\)|\())*+"
 _CLOSINGS = rf"\)(?:{_HARMLESS}\)){{0,31}}+"
 _SEMICOLONS = f";(?:{_HARMLESS};)*+"
@@ -115,15 +117,17 @@ _SEMICOLONS = f";(?:{_HARMLESS};)*+"
 # Some commands take the rest of the line as it is. The others end at a backslash outside quotes: that of the next
 # command, or of `\\`, which only separates.
 _COMMAND = (
-    r"\\(?:(?:!|copy|ef|ev|h|help|sf\+?|sv\+?)(?=[\s\\]|\Z)|(?:gx?|o|out|w|write)[ \t]++\|)[^\n]*+"
-    r"|\\[^\s\\]*+(?:[^\n\\'\"`]++|'(?:[^\n\\']++|\\[^\n])*+'?+|\"[^\n\"]*+\"?+|`[^\n`]*+`?+)*+"
+    rf"\\(?:(?:!|copy|ef|ev|h|help|sf\+?|sv\+?)(?={_BLANK}|\\|\Z)|(?:gx?|o|out|w|write)[ \t]++\|)[^\n]*+"
+    r"|\\[^\\ \t-\r]*+(?:[^\n\\'\"`]++|'(?:[^\n\\']++|\\[^\n])*+'?+|\"[^\n\"]*+\"?+|`[^\n`]*+`?+)*+"
 )
 
 _USUAL_DEPTH = 6  # of parentheses, in a usual statement
+_LONG = 100_000  # characters: a statement that is not copied to look for a word in it
 
 # What asks for a closer look when a semicolon stands behind it: a blank, or the end of a comment.
 _BEFORE_SEMICOLON = " \t\n\v\f\r/"
 
+# The first words of statements that may hold a function body, apart from OR REPLACE, and what all of them begin with.
 _ROUTINES = (["create", "function"], ["create", "procedure"], ["create", "schema"])
 _INITIALS = ("Cc", "FfPpOoSs", "Rr", "FfPp")
 
@@ -158,7 +162,8 @@ def _tokens(plain: str) -> str:
             _NUMBER,
             rf"\$(?:[0-9]++(?:{_WORD})?+|(?!{_DOLLAR_TAG[2:]}))",
             f"[eE]'{_string(_ESCAPED)}",
-            f"(?:[bBxX]|[uU]&)'{_string(_RAW)}",
+            f"[bBxX]'{_string(_RAW)}",
+            f"[uU]&'{_string(_DOUBLED)}",
         )
     )
 
@@ -224,8 +229,8 @@ def _usual_tokens(other: str, nested: str) -> str:
             '"[^"]*+"',
             rf"/(?!\*)|{_COMMENT}",
             rf"'(?<={_ALNUM}[eE]'){_RAW}",
-            rf"'(?<=[eE]')(?<!{_NAME}[eE]')(?<![.:][eE]'){_ESCAPED}(?!{_BLANK}*+(?:'|--))",
-            rf"\$(?<!{_NAME}\$)(?:\$(?:[^$]++|\$(?!\$))*+\$\$|[0-9]++)(?!{_NAME})",
+            rf"'(?<=[eE]')(?<![$.:][eE]'){_ESCAPED}(?!{_BLANK}*+(?:'|--))",
+            rf"\$(?<!{_NAME}\$)(?:\$(?:[^$]++|\$(?!\$))*+\$\$|[0-9]++)",
             r"[^\x00-\xff]++",
         )
     )
@@ -273,7 +278,8 @@ def _dollar_end(text: str, start: int) -> int:
 
 def _trimmed(text: str, start: int, end: int) -> int:
     """Return where a statement ends that has blanks at its end, or 0 if there may be a comment too."""
-    end = start + len(text[start:end].rstrip(" \t\n\v\f\r"))
+    while text[end - 1] in " \t\n\v\f\r":
+        end -= 1
     line = max(start, text.rfind("\n", start, end))
     return 0 if text[end - 1] == "/" or text.find("--", line, end) >= 0 else end
 
@@ -285,12 +291,14 @@ def _is_command(text: str, position: int) -> bool:
 
 def _may_have_body(text: str, start: int) -> bool:
     """Tell whether a statement is CREATE [OR REPLACE] FUNCTION or PROCEDURE, or CREATE SCHEMA."""
-    start = _skip(text, start)
     words: list[str] = []
-    while len(words) < 4 and text[start : start + 1] in _INITIALS[len(words)]:
+    for initials in _INITIALS:
+        start = _skip(text, start)
+        if text[start : start + 1] not in initials:
+            break
         end = _end(_NAMES, text, start)
         words.append(text[start:end].lower())
-        start = _skip(text, end)
+        start = end
     if words[1:3] == ["or", "replace"]:
         del words[1:3]
     return words[:2] in _ROUTINES
@@ -336,8 +344,10 @@ class Lexer:
             for match in _usual().finditer(text, start) if usual else ():
                 start, end = match.span(1)
                 following = match.end()
+                if following == end:
+                    break
                 # A semicolon in a function body does not end the statement; the word is the cheapest sign of one.
-                if following == end or (text[start] in "cC" and "atomic" in text[start:end].lower()):
+                if text[start] in "cC" and (end - start > _LONG or "atomic" in text[start:end].lower()):
                     break
                 if text[end - 1] in _BEFORE_SEMICOLON and not (end := _trimmed(text, start, end)):
                     break
@@ -388,25 +398,28 @@ class Lexer:
         text, end = self._text, position
         tokens = _exact(_STANDARD if self.standard_conforming_strings else _LENIENT)
         while match := tokens.match(text, position):
-            if match.end(1) > position:
-                end = match.end(1)
+            end = match.end(1) if match.end(1) > position else end
             position = match.end()
             stop = text[position : position + 1]
             if stop == "/":
                 position = _comment_end(text, position)
-            elif not stop or (stop == ";" and not self._depth and not self._blocks) or (stop == "\\" and _is_command(text, position)):
+            elif self._ends(stop, position):
                 break
             else:
                 end = position = self._pass(stop, position)
-        if position == len(text):
-            self._check_closed()
         return end, position
 
-    def _check_closed(self) -> None:
+    def _ends(self, stop: str, position: int) -> bool:
+        """Tell whether the statement ends with what a run of tokens has stopped at."""
+        if stop == ";":
+            return not self._depth and not self._blocks
+        if stop:
+            return stop == "\\" and _is_command(self._text, position)
         if self._depth:
             raise UnterminatedError("parenthesis", self._opened)
         if self._blocks:
             raise UnterminatedError("BEGIN ATOMIC body", self._begun)
+        return True
 
     def _pass(self, stop: str, position: int) -> int:
         """Take what a run of tokens has stopped at, and return where it ends."""
@@ -420,7 +433,7 @@ class Lexer:
         if stop == ";":
             return _end(_SEMICOLONS if self._depth else ";", text, position)
         if stop == "\\":
-            if text[position + 1] == ";" and not self._blocks:  # another statement begins there
+            if text[position + 1] == ";":  # another statement begins there
                 self._may_have_body = _may_have_body(text, position + 2)
             return position + 2
         if stop == '"':

@@ -10,6 +10,7 @@ from .text import SourceText
 __all__ = ["read_statements"]
 
 _NOTHING_RAN = "Nothing was applied."
+_END_OF_BODY = "if this ends the body of a function, check for proper $$ delimiters around that body"
 
 
 def read_statements(source: SourceText) -> list[Statement]:
@@ -26,7 +27,7 @@ def read_statements(source: SourceText) -> list[Statement]:
                 command = text.split()[0]
                 raise _cannot(source, piece.start, f"the psql command {command} cannot be run by dbinit yet")
             if reason := refusal(text):
-                raise _cannot(source, piece.start, reason)
+                raise _cannot(source, piece.start, reason, _END_OF_BODY if text[:3].upper() == "END" else "")
             statements.append(Statement(text, piece.start))
     except UnterminatedError as error:
         message = f"this {error.what} is opened here and never closed:"
@@ -36,5 +37,5 @@ def read_statements(source: SourceText) -> list[Statement]:
     return statements
 
 
-def _cannot(source: SourceText, offset: int, reason: str) -> ScriptError:
-    return ScriptError(f"{reason}:\n{source.excerpt(offset)}", outcome=_NOTHING_RAN)
+def _cannot(source: SourceText, offset: int, reason: str, advice: str = "") -> ScriptError:
+    return ScriptError(f"{reason}:\n{source.excerpt(offset)}", advice=advice, outcome=_NOTHING_RAN)

@@ -103,7 +103,7 @@ def test_a_killed_server_is_started_again(folder: Path, write: Write) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_during_its_start_leaves_nothing_running(number: signal.Signals, folder: Path, write: Write) -> None:
     with dbinit(env=settings(folder, write(SCRIPT))) as process:
-        eventually(lambda: (folder / "users.lock").exists())
+        eventually((folder / "users.lock").exists)
         process.send(number)
         end = finished(process)
 

@@ -19,12 +19,6 @@ SCRIPT = "CREATE TABLE item ();"
     [
         "CREATE TABLE dbinit_history (version text); INSERT INTO dbinit_history VALUES ('1')",
         "CREATE TABLE dbinit_history (id int); INSERT INTO dbinit_history VALUES (1)",
-        "CREATE TABLE dbinit_history (id int, format text); INSERT INTO dbinit_history VALUES (1, 'tar')",
-        "CREATE TABLE dbinit_history (id int, format int); INSERT INTO dbinit_history VALUES (1, NULL)",
-        "CREATE TABLE dbinit_history AS SELECT 1 AS id, 1 AS format, 'a' AS script, 'b' AS checksum,"
-        " 'applied' AS outcome, 'soon' AS applied_at",
-        "CREATE TABLE dbinit_history AS SELECT 1 AS id, 1 AS format, 'a' AS script, 'b' AS checksum,"
-        " 'vanished' AS outcome, now() AS applied_at",
         "CREATE VIEW dbinit_history AS SELECT 1 AS id, 2 AS two",
     ],
 )
@@ -39,6 +33,29 @@ async def test_a_table_of_somebody_else_is_left_alone(
     assert caught.value.exit_code == 4
     assert "DBINIT_HISTORY_SCHEMA" in caught.value.advice
     assert await connection.fetchval("SELECT to_regclass('item')") is None
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "DROP COLUMN checksum",
+        "ALTER COLUMN format TYPE text USING 'tar'",
+        "ALTER COLUMN format DROP NOT NULL, ALTER COLUMN format TYPE int USING NULL",
+        "ALTER COLUMN id DROP IDENTITY, ALTER COLUMN id TYPE text USING 'first'",
+        "ALTER COLUMN outcome TYPE text USING 'vanished'",
+        "ALTER COLUMN applied_at DROP DEFAULT, ALTER COLUMN applied_at TYPE text",
+    ],
+)
+async def test_a_history_that_was_tampered_with_is_not_guessed_at(
+    damage: str, connection: asyncpg.Connection, database_url: str, write: Write
+) -> None:
+    await initialize(database_url, write(SCRIPT))
+    await connection.execute(f"ALTER TABLE dbinit_history {damage}")
+
+    with pytest.raises(HistoryError, match="is no history") as caught:
+        await initialize(database_url, write(SCRIPT))
+
+    assert caught.value.exit_code == 4
 
 
 async def test_a_history_of_a_newer_version_is_not_guessed_at(
@@ -65,9 +82,7 @@ async def test_columns_that_a_newer_version_added_are_ignored(
 @pytest.mark.parametrize(
     "name", ["back\\slash.sql", "tab\there.sql", "line\u2028sep\x85.sql", "quo\"te'.sql", "żółć.sql"]
 )
-async def test_a_file_is_found_again_by_its_name_whatever_that_is(
-    name: str, connection: asyncpg.Connection, database_url: str, tmp_path: Path
-) -> None:
+async def test_a_file_is_found_again_by_its_name_whatever_that_is(name: str, database_url: str, tmp_path: Path) -> None:
     path = tmp_path / name
     path.write_text(SCRIPT)
     await initialize(database_url, path)
@@ -81,9 +96,7 @@ async def test_a_file_is_found_again_by_its_name_whatever_that_is(
     assert row.script == name
 
 
-async def test_the_history_is_read_oldest_first(
-    connection: asyncpg.Connection, database_url: str, write: Write
-) -> None:
+async def test_the_history_is_read_oldest_first(database_url: str, write: Write) -> None:
     first = await initialize(database_url, write("CREATE TABLE IF NOT EXISTS item ()"))
     second = await initialize(database_url, write("CREATE TABLE IF NOT EXISTS item (id int)"))
 
@@ -97,14 +110,14 @@ async def test_the_history_is_read_oldest_first(
 
 
 async def test_an_older_file_leaves_alone_what_a_newer_one_made(
-    connection: asyncpg.Connection, database_url: str, write: Write, caplog: pytest.LogCaptureFixture
+    database_url: str, write: Write, caplog: pytest.LogCaptureFixture
 ) -> None:
     older, newer = "CREATE TABLE IF NOT EXISTS item ()", "CREATE TABLE IF NOT EXISTS item (id int)"
     for script in (older, newer):
         await initialize(database_url, write(script))
 
     assert (await initialize(database_url, write(older))).outcome is Outcome.CURRENT
-    assert "The database is ahead" in caplog.text
+    assert "A newer version of" in caplog.text
     assert (await initialize(database_url, write(newer))).outcome is Outcome.CURRENT
 
 

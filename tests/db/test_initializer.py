@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -101,9 +102,7 @@ async def test_a_second_run_costs_one_connection_one_query_and_no_lock(
     assert await count(connection, "dbinit_history") == 1
 
 
-async def test_the_seeds_log_lines(
-    connection: asyncpg.Connection, database_url: str, write: Write, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_the_seeds_log_lines(database_url: str, write: Write, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "dbinit")
     await initialize(database_url, write(SCRIPT), retry_attempts=5)
     caplog.clear()
@@ -127,9 +126,7 @@ async def test_a_file_of_comments_is_applied_without_a_statement(
     assert await count(connection, "dbinit_history") == 1
 
 
-async def test_two_files_have_a_history_each(
-    connection: asyncpg.Connection, database_url: str, write: Write, tmp_path: Path
-) -> None:
+async def test_two_files_have_a_history_each(database_url: str, write: Write, tmp_path: Path) -> None:
     await initialize(database_url, write(SCRIPT))
     other = tmp_path / "other.sql"
     other.write_text("CREATE TABLE other ()")
@@ -147,9 +144,7 @@ async def test_two_files_have_a_history_each(
     [b"\xef\xbb\xbf" + SCRIPT.encode(), SCRIPT.replace("\n", "\r\n").encode()],
     ids=["byte order mark", "CRLF"],
 )
-async def test_the_same_file_in_another_spelling_is_the_same_file(
-    same: bytes, connection: asyncpg.Connection, database_url: str, write: Write
-) -> None:
+async def test_the_same_file_in_another_spelling_is_the_same_file(same: bytes, database_url: str, write: Write) -> None:
     first = await initialize(database_url, write(SCRIPT))
 
     second = await initialize(database_url, write(same), on_change=OnChange.FAIL)
@@ -290,7 +285,7 @@ async def test_an_error_in_the_last_statement_leaves_nothing_and_says_where(
 
 
 async def test_a_constraint_that_fails_at_the_commit_leaves_nothing(
-    connection: asyncpg.Connection, database: str, database_url: str, server: Server, write: Write
+    database: str, database_url: str, server: Server, write: Write
 ) -> None:
     before = server.dump(database)
     script = "CREATE TABLE item (id int PRIMARY KEY, part int REFERENCES item DEFERRABLE INITIALLY DEFERRED);"
@@ -492,9 +487,7 @@ def test_construction_needs_neither_a_loop_nor_a_server_nor_the_file(tmp_path: P
     assert initializer.readiness == Readiness(attempts=1, file=str(tmp_path / "missing.sql"))
 
 
-async def test_the_observer_sees_every_step_in_order(
-    connection: asyncpg.Connection, database_url: str, write: Write
-) -> None:
+async def test_the_observer_sees_every_step_in_order(database_url: str, write: Write) -> None:
     seen: list[Readiness] = []
     path = write(SCRIPT)
     async with Initializer(options(database_url, path), observer=seen.append) as initializer:
@@ -518,9 +511,7 @@ async def test_the_observer_sees_every_step_in_order(
     assert elapsed[-1] > 0
 
 
-async def test_a_failure_shows_in_the_readiness_by_its_class_only(
-    connection: asyncpg.Connection, database_url: str, write: Write
-) -> None:
+async def test_a_failure_shows_in_the_readiness_by_its_class_only(database_url: str, write: Write) -> None:
     initializer = Initializer(options(database_url, write("SELECT wrong")))
     with pytest.raises(StatementError):
         await initializer.initialize()
@@ -529,9 +520,7 @@ async def test_a_failure_shows_in_the_readiness_by_its_class_only(
     assert initializer.readiness.error == "StatementError"
 
 
-async def test_a_start_that_failed_can_be_tried_again(
-    connection: asyncpg.Connection, database_url: str, write: Write
-) -> None:
+async def test_a_start_that_failed_can_be_tried_again(database_url: str, write: Write) -> None:
     initializer = Initializer(options(database_url, write("SELECT wrong")))
     with pytest.raises(StatementError):
         await initializer.initialize()
@@ -542,9 +531,7 @@ async def test_a_start_that_failed_can_be_tried_again(
     assert initializer.readiness.error == ""
 
 
-async def test_initializing_twice_and_closing_twice_are_harmless(
-    connection: asyncpg.Connection, database_url: str, write: Write
-) -> None:
+async def test_initializing_twice_and_closing_twice_are_harmless(database_url: str, write: Write) -> None:
     initializer = Initializer(options(database_url, write(SCRIPT)))
 
     assert (await initializer.initialize()).outcome is Outcome.APPLIED
@@ -554,9 +541,7 @@ async def test_initializing_twice_and_closing_twice_are_harmless(
     assert initializer.readiness.phase is Phase.CLOSED
 
 
-async def test_entering_the_context_raises_and_closes_when_it_fails(
-    connection: asyncpg.Connection, database_url: str, tmp_path: Path
-) -> None:
+async def test_entering_the_context_raises_and_closes_when_it_fails(database_url: str, tmp_path: Path) -> None:
     initializer = Initializer(options(database_url, tmp_path / "missing.sql"))
     with pytest.raises(SourceError):
         await initializer.__aenter__()
@@ -568,10 +553,8 @@ async def test_no_session_is_left_behind(
     connection: asyncpg.Connection, database: str, database_url: str, write: Write
 ) -> None:
     for script in (SCRIPT, SCRIPT, "SELECT wrong"):
-        try:
+        with suppress(StatementError):
             await initialize(database_url, write(script))
-        except StatementError:
-            pass
 
     others = "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()"
     assert await connection.fetchval(others, database) == 0
@@ -629,9 +612,7 @@ async def test_status_of_a_database_to_adopt(connection: asyncpg.Connection, dat
     assert not await exists(connection, "dbinit_history")
 
 
-async def test_looking_at_a_ready_service_leaves_it_ready(
-    connection: asyncpg.Connection, database_url: str, write: Write
-) -> None:
+async def test_looking_at_a_ready_service_leaves_it_ready(database_url: str, write: Write) -> None:
     async with Initializer(options(database_url, write(SCRIPT))) as initializer:
         await initializer.status()
         await initializer.wait()

@@ -8,7 +8,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from dbinit import InitOptions, Initializer, Outcome, StatementError
+from dbinit import Initializer, InitOptions, Outcome, ScriptError, StatementError
 from tests.kit.process import run_dbinit
 from tests.kit.starts import initialize
 
@@ -204,7 +204,7 @@ async def test_the_advice_against_what_is_not_idempotent(database_url: str, writ
 async def test_a_function_without_its_delimiters(database_url: str, write: Write) -> None:
     broken = "CREATE OR REPLACE FUNCTION f() RETURNS TRIGGER AS\nBEGIN\n RETURN NEW;\nEND;\nlanguage 'plpgsql';"
 
-    with pytest.raises(StatementError) as caught:
+    with pytest.raises(ScriptError) as caught:
         await initialize(database_url, write(broken))
 
     assert "$$ delimiters" in caught.value.advice

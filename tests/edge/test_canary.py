@@ -185,8 +185,8 @@ async def test_a_connection_that_is_cut(connection: asyncpg.Connection, database
 @pytest.mark.parametrize("mode", ["background", "blocking", "verify"])
 def test_a_service_that_fails(mode: str, server: Server, database: str, write: Write, tmp_path: Path) -> None:
     with failing("wrong password", server, database) as env:
-        env = {**env, "MIGRATION_PATH": str(write(GOOD)), "DBINIT_MODE": mode, "DBINIT_ON_FAILURE": "stay"}
-        with serving(tmp_path, env, "--log-level", "trace", health={"details": True}) as service:
+        chosen = {**env, "MIGRATION_PATH": str(write(GOOD)), "DBINIT_MODE": mode, "DBINIT_ON_FAILURE": "stay"}
+        with serving(tmp_path, chosen, "--log-level", "trace", health={"details": True}) as service:
             eventually(lambda: service.get("/healthz").json()["status"] == "failed")
             for path in ("/healthz", "/readyz", "/livez", "/items", "/state"):
                 answer = service.get(path)

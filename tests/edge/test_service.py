@@ -26,7 +26,6 @@ SCRIPT = """\
 CREATE TABLE item (id int);
 INSERT INTO item VALUES (1), (2);
 """
-LOOPS = ["asyncio", "uvloop"]
 
 
 def settings(url: str, path: Path, **more: str) -> dict[str, str]:
@@ -208,18 +207,17 @@ def test_a_service_without_settings_stays_when_it_is_told_to(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("mode", "loop", "number"),
+    ("start", "number"),
     [
-        ("blocking", "asyncio", signal.SIGTERM),
-        ("blocking", "uvloop", signal.SIGTERM),
-        ("blocking", "uvloop", signal.SIGINT),
-        ("background", "uvloop", signal.SIGTERM),
-        ("background", "asyncio", signal.SIGINT),
+        ("blocking on asyncio", signal.SIGTERM),
+        ("blocking on uvloop", signal.SIGTERM),
+        ("blocking on uvloop", signal.SIGINT),
+        ("background on uvloop", signal.SIGTERM),
+        ("background on asyncio", signal.SIGINT),
     ],
 )
 async def test_a_signal_during_the_start_ends_it_at_once(
-    mode: str,
-    loop: str,
+    start: str,
     number: signal.Signals,
     connection: asyncpg.Connection,
     database_url: str,
@@ -231,6 +229,7 @@ async def test_a_signal_during_the_start_ends_it_at_once(
     async def is_asleep() -> bool:
         return bool(await connection.fetchval(asleep))
 
+    mode, loop = start.split(" on ")
     env = settings(database_url, write(SCRIPT + "SELECT pg_sleep(60);"), DBINIT_MODE=mode)
     with serving(tmp_path, env, "--loop", loop) as service:
         await eventually_async(is_asleep)
@@ -337,7 +336,7 @@ async def test_the_gate_closes_websockets() -> None:
 
 
 async def test_the_gate_opens_what_it_is_told_to_below_a_root_path() -> None:
-    async def behind(scope: Any, receive: Any, send: Any) -> None:
+    async def behind(_scope: Any, _receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200})
 
     gate = Gate(behind, open_paths=["/about"])
@@ -399,7 +398,7 @@ def test_an_error_of_the_inner_lifespan_comes_out_as_it_is(database_url: str, wr
         in_a_thread(service_app(database_url, write(SCRIPT), inner=broken))
 
 
-def test_bad_options_outside_the_main_thread(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bad_options_outside_the_main_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DATABASE_URL", raising=False)
     app = FastAPI(lifespan=lifespan(mode="blocking"))
     app.include_router(health_router())

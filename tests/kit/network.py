@@ -5,6 +5,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Self
 
 from tests.kit.server import free_port
 
@@ -39,7 +40,7 @@ class Proxy:
         self.accepted = 0
         """How many clients have connected so far."""
 
-    def __enter__(self) -> "Proxy":
+    def __enter__(self) -> Self:
         threading.Thread(target=self._accept, daemon=True).start()
         return self
 

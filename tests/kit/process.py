@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import Timer
 from typing import NamedTuple
@@ -48,7 +48,7 @@ class Process:
 
 @contextmanager
 def running(*command: str, env: Mapping[str, str] | None = None, cwd: Path = ROOT) -> Iterator[Process]:
-    """Run a command with nothing of dbinit's in its environment but what is given; kill it and its children at the end."""
+    """Run a command with no setting of dbinit's but what is given; kill it and its children at the end."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
@@ -64,10 +64,8 @@ def running(*command: str, env: Mapping[str, str] | None = None, cwd: Path = ROO
         try:
             yield Process(popen, folder)
         finally:
-            try:
+            with suppress(ProcessLookupError):
                 os.killpg(popen.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
             popen.wait(10)
 
 

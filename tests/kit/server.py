@@ -6,12 +6,13 @@ import shutil
 import socket
 import tempfile
 from pathlib import Path
+from typing import Self
 from urllib.parse import quote
 
 from dbinit.programs import give_to, open_to_all, reachable_binaries, run_program, server_account
 
 EXTENSIONS = Path(__file__).parents[2] / "dbinit" / "extensions"
-PASSWORD = "s3cret/canary#%"
+PASSWORD = "s3cret/canary#%"  # noqa: S105 - a canary
 """The superuser's password: hard to put into a URL, and looked for in everything that is printed."""
 
 _FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
@@ -40,7 +41,7 @@ class Server:
         self.major = 0
         self._settings = settings or {}
 
-    def __enter__(self) -> "Server":
+    def __enter__(self) -> Self:
         try:
             self._create()
             self.start()
@@ -126,7 +127,7 @@ class Server:
 def free_port() -> int:
     """Return a port that nobody listens on just now."""
     while True:
-        port = random.choice(_PORTS)
+        port = random.choice(_PORTS)  # noqa: S311 - no secret
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))

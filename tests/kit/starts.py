@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from dbinit import InitOptions, Initializer, Report
+from dbinit import Initializer, InitOptions, Report
 
 
 def options(url: str, path: Path, **changes: Any) -> InitOptions:
