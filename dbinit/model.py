@@ -1,5 +1,6 @@
 """The frozen values that the floors hand to one another."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -13,7 +14,6 @@ __all__ = [
     "Outcome",
     "Report",
     "Script",
-    "Statement",
 ]
 
 
@@ -49,46 +49,49 @@ class Outcome(Enum):
     """The history says that this very file was applied before."""
     ADOPTED = "adopted"
     """The sentinel table was there without a history: recorded as applied, not run."""
+    UNFINISHED = "unfinished"
+    """Of a script that controls its own transactions: some of its statements have been run, and recorded."""
     CHANGED = "changed"
     """The file was edited since it was applied; only a warning was asked for."""
 
 
 class Script(NamedTuple):
-    """A file of SQL, read once: what was hashed is what runs.
+    """A file of SQL: what was hashed is what runs.
 
     Attributes:
         name: The file's name, its key in the history.
         path: The path as the user gave it, for messages.
-        text: The whole text, without a byte order mark.
         checksum: SHA-256 in hexadecimal; a byte order mark and CRLF make no difference to it.
+        chunks: Gives the text, without a byte order mark, in chunks; may be called more than once.
     """
 
     name: str
     path: str
-    text: str
     checksum: str
-
-
-class Statement(NamedTuple):
-    """One statement of a script: a slice of its text, without the semicolon.
-
-    Attributes:
-        text: The slice.
-        offset: Where in the script it begins, in characters from 0.
-    """
-
-    text: str
-    offset: int
+    chunks: Callable[[], Iterator[str]]
 
 
 @dataclass(frozen=True)
 class Applied:
-    """A row of the history: one file that was applied, or adopted, once."""
+    """A row of the history: one file that was applied, or adopted, once.
+
+    Attributes:
+        script: The file's name.
+        checksum: Its checksum.
+        outcome: `APPLIED`, `ADOPTED` or `UNFINISHED`.
+        applied_at: When.
+        statements: How many of its statements have been run.
+        progress: While it is unfinished, a checksum of those statements.
+        id: The row's key.
+    """
 
     script: str
     checksum: str
     outcome: Outcome
     applied_at: datetime
+    statements: int = 0
+    progress: str = ""
+    id: int = 0
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from enum import Enum
 
-from .model import Applied, OnChange
+from .model import Applied, OnChange, Outcome
 
 __all__ = ["Decision", "decide"]
 
@@ -23,6 +23,8 @@ class Decision(Enum):
     """It was edited since, and only a warning is wanted."""
     REFUSE = "refuse"
     """It was edited since, and that is an error."""
+    RESUME = "resume"
+    """It controls its own transactions, and was interrupted on the way."""
     ADOPT = "adopt"
     """There is no history, but the sentinel table: the schema was created before dbinit came."""
 
@@ -44,7 +46,10 @@ def decide(
     """
     if not history and sentinel_found:
         return Decision.ADOPT
-    applied = [row.checksum for row in history if row.script == script]
+    rows = [row for row in history if row.script == script]
+    if rows and rows[-1].outcome is Outcome.UNFINISHED:
+        return Decision.RESUME
+    applied = [row.checksum for row in rows]
     if not applied:
         return Decision.APPLY
     if applied[-1] == checksum:

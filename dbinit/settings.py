@@ -36,6 +36,9 @@ class InitOptions:
         connect_timeout: Limit for one attempt. Default: the URL's `connect_timeout`, else 10 s.
         connect_deadline: Limit for all attempts and pauses together. Default 2 min.
         lock_wait: How long to wait for another starter at most. Default 5 min.
+        statement_timeout: Limit for one statement of the file, PostgreSQL's `statement_timeout`. Default: the server's.
+        lock_timeout: How long a statement of the file may wait for a lock, PostgreSQL's `lock_timeout`. Default: the
+            server's.
         sentinel: A table, with or without its schema, whose presence in a database without history means that
             the schema was created before dbinit came; empty for none. Default `users`.
         on_change: What to do when the applied file was edited since. Default `rerun`.
@@ -54,6 +57,8 @@ class InitOptions:
     connect_timeout: timedelta | None = None
     connect_deadline: timedelta = timedelta(minutes=2)
     lock_wait: timedelta = timedelta(minutes=5)
+    statement_timeout: timedelta | None = None
+    lock_timeout: timedelta | None = None
     sentinel: str = "users"
     on_change: OnChange | str = OnChange.RERUN
     history_schema: str = "public"
@@ -251,6 +256,8 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "connect_timeout": _optional_positive,
     "connect_deadline": _positive,
     "lock_wait": _duration,
+    "statement_timeout": _optional_positive,
+    "lock_timeout": _optional_positive,
     "sentinel": _sentinel,
     "on_change": _choice(OnChange),
     "history_schema": _identifier,
@@ -266,6 +273,8 @@ _VARIABLES = {
         "DBINIT_CONNECT_TIMEOUT": "connect_timeout",
         "DBINIT_CONNECT_DEADLINE": "connect_deadline",
         "DBINIT_LOCK_WAIT": "lock_wait",
+        "DBINIT_STATEMENT_TIMEOUT": "statement_timeout",
+        "DBINIT_LOCK_TIMEOUT": "lock_timeout",
         "DBINIT_SENTINEL": "sentinel",
         "DBINIT_ON_CHANGE": "on_change",
         "DBINIT_HISTORY_SCHEMA": "history_schema",

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import anyio
 import asyncpg
 
-__all__ = ["ending_transaction", "read_only_transaction"]
+__all__ = ["ending_transaction", "read_only_transaction", "transaction"]
 
 _ROLLBACK_LIMIT = 1.0
 
@@ -28,6 +28,14 @@ async def ending_transaction(connection: asyncpg.Connection) -> AsyncIterator[No
             except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
                 connection.terminate()
         raise
+
+
+@asynccontextmanager
+async def transaction(connection: asyncpg.Connection) -> AsyncIterator[None]:
+    """Do something whole or not at all; what others commit meanwhile is seen, whatever the default."""
+    await connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
+    async with ending_transaction(connection):
+        yield
 
 
 @asynccontextmanager

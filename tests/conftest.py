@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -52,8 +53,22 @@ def own_server(_restarting_server: Server) -> Server:
 
 
 @pytest.fixture
+def own_url(own_server: Server) -> Iterator[str]:
+    """The URL of a fresh database of `own_server`, as its superuser."""
+    with _fresh_database(own_server) as name:
+        yield own_server.url(name)
+        own_server.start()
+
+
+@pytest.fixture
 def database(server: Server) -> Iterator[str]:
     """The name of a fresh database."""
+    with _fresh_database(server) as name:
+        yield name
+
+
+@contextmanager
+def _fresh_database(server: Server) -> Iterator[str]:
     name = f"test_{os.getpid()}_{next(_numbers)}"
     asyncio.run(_execute(server, f"CREATE DATABASE {name}"))
     yield name

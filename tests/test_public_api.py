@@ -154,8 +154,8 @@ def test_an_error_says_what_happened_what_came_of_it_and_what_to_do() -> None:
         (dbinit.Mode, ["background", "blocking", "verify"]),
         (dbinit.OnChange, ["rerun", "warn", "fail"]),
         (dbinit.OnFailure, ["exit", "stay"]),
-        (dbinit.Outcome, ["applied", "current", "adopted", "changed"]),
-        (dbinit.Decision, ["apply", "rerun", "skip", "older", "warn", "refuse", "adopt"]),
+        (dbinit.Outcome, ["applied", "current", "adopted", "unfinished", "changed"]),
+        (dbinit.Decision, ["apply", "rerun", "skip", "older", "warn", "refuse", "resume", "adopt"]),
         (
             dbinit.Phase,
             ["new", "connecting", "checking", "waiting", "applying", "ready", "failed", "closed"],

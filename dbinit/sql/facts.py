@@ -2,23 +2,75 @@
 
 import re
 from collections.abc import Iterator
+from enum import Enum
 from itertools import islice
 
-__all__ = ["changes_reading", "leading_words", "refusal", "uses_savepoints"]
+__all__ = [
+    "Company",
+    "Footing",
+    "chains",
+    "changes_reading",
+    "company",
+    "copy_quote",
+    "footing",
+    "leading_words",
+    "reads_copy_data",
+    "refusal",
+    "sets_session",
+    "sets_standard_strings",
+    "uses_savepoints",
+]
 
 # A word, or what may stand between words: blanks and comments. Nested comments are rare enough between the first
 # words of a statement that a few levels do.
 _COMMENT = r"/\*(?:[^*/]|\*(?!/)|/(?!\*)|/\*(?:[^*]|\*(?!/))*+\*/)*+\*/"
 _GAP = rf"(?:\s|--[^\r\n]*|{_COMMENT})"
 _WORD = re.compile(rf"{_GAP}*+([A-Za-z_][A-Za-z0-9_$]*)", re.ASCII)
-_COPY_STREAM = re.compile(rf"\b(?:from{_GAP}++stdin|to{_GAP}++stdout)\b", re.IGNORECASE)
+_TABLE = rf'(?:"(?:[^"]|"")*+"|[^\W\d][\w$]*+)(?:{_GAP}*+\.{_GAP}*+(?:"(?:[^"]|"")*+"|[^\W\d][\w$]*+))*+'
+_COLUMNS = r'\((?:"[^"]*+"|[^")])*+\)'
+_COPY_IN = re.compile(
+    rf"copy\b{_GAP}*+(?:binary\b{_GAP}*+)?{_TABLE}{_GAP}*+(?:{_COLUMNS}{_GAP}*+)?from{_GAP}++std(?:in|out)\b",
+    re.IGNORECASE,
+)
+_COPY_OUT = re.compile(rf"\bto{_GAP}++stdout\b", re.IGNORECASE)
+# The options in either syntax: WITH CSV QUOTE AS '"', or (FORMAT csv, QUOTE '"').
+_OPTION = re.compile(
+    rf"{_GAP}++|e'(?:[^'\\]|''|\\.)*+'|'(?:[^']|'')*+'|\"[^\"]*+\"|\$(\w*)\$.*?\$\1\$|\w++|.", re.IGNORECASE | re.DOTALL
+)
+_ESCAPE = re.compile(r"\\(?:x([0-9a-f]{1,2})|u([0-9a-f]{4})|U([0-9a-f]{8})|([0-7]{1,3})|(.))", re.DOTALL)
+_LETTERS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+_STRINGS = re.compile(
+    rf"set{_GAP}++(?:(?:session|local){_GAP}++)?standard_conforming_strings{_GAP}*+(?:=|\bto\b){_GAP}*+'?(\w+)'?{_GAP}*+\Z"
+    rf"|reset{_GAP}++(?:all|standard_conforming_strings){_GAP}*+\Z",
+    re.IGNORECASE,
+)
 
 # Settings by which the server's own lexer reads; as set_config() can set them too, the names are looked for anywhere.
 _READING = re.compile(
     r"standard_conforming_strings|backslash_quote|client_encoding|\breset\s+all\b|\bset\s+names\b|\bdiscard\b",
     re.IGNORECASE,
 )
-_TRANSACTION_CONTROL = frozenset({"BEGIN", "COMMIT", "END", "ABORT", "ROLLBACK", "START", "PREPARE"})
+_ALONE = re.compile(
+    r"(?:CREATE|DROP) (?:DATABASE|TABLESPACE|SUBSCRIPTION)\b|ALTER SYSTEM\b|VACUUM\b|DISCARD ALL\b"
+    r"|CLUSTER(?: VERBOSE)?\Z|REINDEX (?:SCHEMA|DATABASE|SYSTEM)\b"
+)
+_CONCURRENTLY = re.compile(
+    r"(?:create\s+(?:unique\s+)?index|drop\s+index|reindex\b[^;]*?)\s+concurrently\b"
+    r"|reindex\s*\([^)]*\bconcurrently\b|reindex\s*\([^)]*\)\s*(?:schema|database|system)\b"
+    r"|alter\s+table\b.*\bdetach\s+partition\b.*\bconcurrently\s*\Z"
+    r"|alter\s+database\b.*\bset\s+tablespace\b",
+    re.IGNORECASE | re.DOTALL,
+)
+_COMMITS = re.compile(r"\b(?:commit|rollback)\s*(?:and\b|;)", re.IGNORECASE)
+_DEFINING = frozenset({"ALTER", "COMMENT", "CREATE", "DROP", "GRANT", "REVOKE", "SECURITY", "SET"})
+_CHANGING = frozenset({"DELETE", "INSERT", "MERGE", "UPDATE", "WITH"})
+# CREATE TABLE AS and CREATE MATERIALIZED VIEW run a query, and a new column may take its values from a sequence.
+_FILLS = re.compile(
+    r"\b(?:table|materialized)\b.*?\bas\b[\s(]*(?:select|with|values|table|execute)\b|\b(?:next|set)val\b",
+    re.IGNORECASE | re.DOTALL,
+)
+_CHAINS = re.compile(r"(?<!\bno\s)\bchain\s*\Z", re.IGNORECASE)
+_SET_CONFIG = re.compile(r"select\s+(?:pg_catalog\s*\.\s*)?set_config\s*\(", re.IGNORECASE)
 
 
 def leading_words(statement: str) -> Iterator[str]:
@@ -29,28 +81,144 @@ def leading_words(statement: str) -> Iterator[str]:
         position = match.end()
 
 
+class Footing(Enum):
+    """How a statement stands to transactions."""
+
+    PLAIN = "plain"
+    """It runs inside of one, and outside in one of its own."""
+    ALONE = "alone"
+    """PostgreSQL refuses it inside of one."""
+    BEGIN = "begin"
+    COMMIT = "commit"
+    ROLLBACK = "rollback"
+
+
+def footing(statement: str) -> Footing:
+    """Tell how a statement stands to transactions, without running it.
+
+    The list is PostgreSQL's own, the callers of PreventInTransactionBlock(). That a CALL commits cannot be known.
+    """
+    words = list(islice(leading_words(statement), 4))
+    match words:
+        case ["BEGIN", *_] | ["START", "TRANSACTION", *_]:
+            return Footing.BEGIN
+        case ["COMMIT" | "END", *_]:
+            return Footing.COMMIT
+        case ["ROLLBACK", "TO", *_] | ["ROLLBACK", "WORK" | "TRANSACTION", "TO", *_]:
+            return Footing.PLAIN  # to a savepoint: that stays within the transaction
+        case ["ROLLBACK" | "ABORT", *_]:
+            return Footing.ROLLBACK
+        case ["DO", *_]:
+            return Footing.ALONE if _COMMITS.search(statement) else Footing.PLAIN
+    return Footing.ALONE if _ALONE.match(" ".join(words)) or _CONCURRENTLY.match(statement) else Footing.PLAIN
+
+
+def chains(statement: str) -> bool:
+    """Tell whether a COMMIT or ROLLBACK begins another transaction at once."""
+    return _CHAINS.search(statement) is not None
+
+
+class Company(Enum):
+    """With which others a statement may share a message."""
+
+    NONE = "none"
+    DEFINITIONS = "definitions"
+    """Nothing is left of it when it is rolled back, so that a message of these can be run again."""
+    ROWS = "rows"
+    """It may advance a sequence, which does not go back."""
+
+
+def company(statement: str) -> Company:
+    """Tell with which others a statement may share a message."""
+    if changes_reading(statement) or uses_savepoints(statement) or reads_copy_data(statement):
+        return Company.NONE
+    words = list(islice(leading_words(statement), 2))
+    first = words[0] if words else ""
+    if first in _CHANGING:
+        return Company.ROWS
+    if first not in _DEFINING or words == ["CREATE", "EXTENSION"]:
+        return Company.NONE
+    return Company.ROWS if _FILLS.search(statement) else Company.DEFINITIONS
+
+
 def refusal(statement: str) -> str:
-    """Return why a statement cannot be part of a script that runs in one transaction; empty when it can."""
-    words = list(islice(leading_words(statement), 3))
-    if not words:
-        return ""
-    if words[0] in _TRANSACTION_CONTROL and _controls_transaction(words):
-        return (
-            f"{words[0]} controls the transaction, but dbinit runs the whole file in one of its own;"
-            " take the statement out of the file"
-        )
-    if words[0] == "COPY" and _COPY_STREAM.search(statement):
-        return "COPY from stdin or to stdout cannot be run from a file yet; use INSERT, or load the data with psql"
+    """Return why a statement cannot be run from a script at all; empty when it can."""
+    words = list(islice(leading_words(statement), 2))
+    match words:
+        case ["PREPARE", "TRANSACTION"] | ["COMMIT" | "ROLLBACK", "PREPARED"]:
+            return "two-phase transactions cannot be run from a script"
+        case ["COPY", *_] if not reads_copy_data(statement) and _COPY_OUT.search(statement):
+            return "COPY to stdout has nowhere to write to; take the statement out of the file"
     return ""
 
 
-def _controls_transaction(words: list[str]) -> bool:
-    match words:
-        case ["ROLLBACK", "TO", *_] | ["ROLLBACK", "WORK" | "TRANSACTION", "TO"]:
-            return False  # to a savepoint: that stays within the transaction
-        case ["PREPARE", *rest]:
-            return rest[:1] == ["TRANSACTION"]  # without it, a prepared statement
-    return True
+def sets_session(statement: str) -> bool:
+    """Tell whether a statement only sets something of the session, which a new session has to be told again."""
+    words = list(islice(leading_words(statement), 2))
+    if words[:1] == ["SELECT"]:
+        return _SET_CONFIG.match(statement) is not None
+    return words[:1] in (["SET"], ["RESET"]) and words[1:] not in (["LOCAL"], ["TRANSACTION"], ["CONSTRAINTS"])
+
+
+def reads_copy_data(statement: str) -> bool:
+    """Tell whether a statement is a COPY from stdin, whose data follow it in the script."""
+    return statement[:4].upper() == "COPY" and _COPY_IN.match(statement) is not None
+
+
+def copy_quote(statement: str) -> str:
+    """Return the character that quotes in the data of a COPY, and the one that escapes it if that is another.
+
+    Empty unless the data are CSV.
+    """
+    found = {"quote": '"'}
+    option, previous = "", ""
+    for word in _copy_options(statement):
+        if word.lower() == "where":
+            break
+        value = _literal(word)
+        if option in {"quote", "escape"} and value:
+            found[option] = value
+        elif word.lower() == "csv" or (previous == "format" and value == "csv"):
+            found["csv"] = "yes"
+        previous = word.lower()
+        option = option if previous == "as" else previous
+    escape = found.get("escape", "")
+    if "csv" not in found:
+        return ""
+    return found["quote"] + (escape if escape != found["quote"] else "")
+
+
+def _copy_options(statement: str) -> Iterator[str]:
+    start = _COPY_IN.match(statement)
+    for token in _OPTION.finditer(statement, start.end() if start else len(statement)):
+        if token[0].lstrip()[:2] not in {"", "--", "/*"}:
+            yield token[0]
+
+
+def _literal(word: str) -> str:
+    """Return what a literal or a quoted name stands for; empty for anything else."""
+    if word[:2].lower() == "e'":
+        return _ESCAPE.sub(_unescape, word[2:-1].replace("''", "'"))
+    if word.startswith("$") and word.endswith("$"):
+        return word.split("$", 2)[2].rsplit("$", 2)[0]
+    return word[1:-1].replace("''", "'") if word[:1] in {"'", '"'} else ""
+
+
+def _unescape(match: re.Match[str]) -> str:
+    if match[5]:
+        return _LETTERS.get(match[5], match[5])
+    code = int(match[4], 8) if match[4] else int(match[1] or match[2] or match[3], 16)
+    return chr(code)
+
+
+def sets_standard_strings(statement: str) -> bool | None:
+    """Return what a statement sets `standard_conforming_strings` to; None for one that does not, or not plainly."""
+    if not (match := _STRINGS.match(statement)):
+        return None
+    value = (match[1] or "default").lower()
+    if value in {"default", "on", "1"} or "true".startswith(value) or "yes".startswith(value):
+        return True
+    return False if value in {"of", "off", "0"} or "false".startswith(value) or "no".startswith(value) else None
 
 
 def changes_reading(statement: str) -> bool:

@@ -335,6 +335,16 @@ class Lexer:
         """
         return next(iter(self), None)
 
+    def next_start(self) -> int:
+        """Return where the next piece begins, or where the text ends.
+
+        Raises:
+            UnterminatedError: The text ends within a comment.
+        """
+        if _is_command(self._text, self.position):
+            return self.position
+        return _skip(self._text, self.position, _GAPS if self._goes_on else _EMPTY)
+
     def __iter__(self) -> Iterator[Piece]:
         """Yield what `read()` would return, up to the end."""
         text, new = self._text, tuple.__new__  # Piece() takes three times as long
@@ -369,7 +379,7 @@ class Lexer:
     def _read(self, start: int) -> Piece | None:
         """Do what `read()` does, exactly and whatever comes, from `start` on."""
         text = self._text
-        if not _is_command(text, start):
+        if start < len(text) and text[start] != "\\":
             start = _skip(text, start, _GAPS if self._goes_on else _EMPTY)
         if _is_command(text, start):
             self._interrupted, self._goes_on = self._goes_on, False
@@ -433,7 +443,7 @@ class Lexer:
         if stop == ";":
             return _end(_SEMICOLONS if self._depth else ";", text, position)
         if stop == "\\":
-            if text[position + 1] == ";":  # another statement begins there
+            if text[position + 1] == ";" and not self._blocks:  # another statement begins there
                 self._may_have_body = _may_have_body(text, position + 2)
             return position + 2
         if stop == '"':

@@ -1,40 +1,128 @@
 """From the text of a script to the statements that will be sent; whatever cannot be run is found here. Pure."""
 
-from dbinit.errors import ScriptError
-from dbinit.model import Statement
+from collections.abc import Iterator
+from typing import NamedTuple
 
-from .facts import refusal
-from .lexer import UnterminatedError, split
-from .text import SourceText
+from dbinit.errors import ScriptError, SourceError
 
-__all__ = ["read_statements"]
+from .facts import Footing, chains, copy_quote, footing, reads_copy_data, refusal, sets_standard_strings
+from .lexer import Piece, UnterminatedError
+from .text import Place, SourceText
+from .window import Window
+
+__all__ = ["Statement", "Survey", "read_statements", "survey"]
 
 _NOTHING_RAN = "Nothing was applied."
 _END_OF_BODY = "if this ends the body of a function, check for proper $$ delimiters around that body"
 
 
-def read_statements(source: SourceText) -> list[Statement]:
-    """Read all statements of a script.
+class Statement(NamedTuple):
+    """One statement of a script.
+
+    Attributes:
+        text: What is sent: a slice of the script, without the semicolon.
+        source: The stretch of the script it stands in.
+        offset: Where in `source` it begins.
+        data: For a COPY from stdin, the data that follow, to be taken before the next statement; else None.
+        data_line: The line they begin on; 0 without any.
+    """
+
+    text: str
+    source: SourceText
+    offset: int
+    data: Iterator[str] | None = None
+    data_line: int = 0
+
+    @property
+    def place(self) -> Place:
+        """Line and column of its beginning."""
+        return self.source.place(self.offset)
+
+
+def read_statements(path: str, chunks: Iterator[str]) -> Iterator[Statement]:
+    """Yield the statements of a script, reading no more of it than is needed.
+
+    Args:
+        path: What to call the script in messages.
+        chunks: Its text.
 
     Raises:
         ScriptError: Something is unterminated, is a psql command, or cannot run inside a transaction.
     """
-    statements = []
+    window = Window(path, chunks)
+    while piece := _read(window):
+        statement = _statement(window, piece)
+        yield statement
+        if statement.data is not None:
+            for _ in statement.data:  # what the caller left of it
+                pass
+
+
+class Survey(NamedTuple):
+    """What is known of a script once it has been read, before anything is run.
+
+    Attributes:
+        statements: How many it has.
+        stepwise: The first statement that keeps it from being run in one transaction, or None.
+    """
+
+    statements: int
+    stepwise: Statement | None
+
+
+def survey(path: str, chunks: Iterator[str]) -> Survey:
+    """Read a whole script without running it.
+
+    Raises:
+        ScriptError: Something cannot be read or run, or a transaction is begun and never ended.
+        SourceError: There is no statement.
+    """
+    count, stepwise, open_block = 0, None, None
+    for statement in read_statements(path, chunks):
+        count += 1
+        stands = footing(statement.text)
+        if stands is not Footing.PLAIN and stepwise is None:
+            stepwise = statement
+        if stands is Footing.BEGIN:
+            open_block = statement
+        elif stands in {Footing.COMMIT, Footing.ROLLBACK}:
+            if open_block is None:
+                raise _cannot(
+                    statement.source, statement.offset, "no transaction is begun that this ends", _END_OF_BODY
+                )
+            open_block = open_block if chains(statement.text) else None
+        elif stands is Footing.ALONE and open_block:
+            raise _cannot(statement.source, statement.offset, "this statement cannot run inside a transaction")
+    if open_block:
+        raise _cannot(open_block.source, open_block.offset, "this transaction is begun and never committed")
+    if not count:
+        raise SourceError(f"{path} holds no SQL statement, only comments", outcome=_NOTHING_RAN)
+    return Survey(count, stepwise)
+
+
+def _read(window: Window) -> Piece | None:
     try:
-        for piece in split(source.text):
-            text = source.text[piece.start : piece.end]
-            if piece.kind == "command":
-                command = text.split()[0]
-                raise _cannot(source, piece.start, f"the psql command {command} cannot be run by dbinit yet")
-            if reason := refusal(text):
-                raise _cannot(source, piece.start, reason, _END_OF_BODY if text[:3].upper() == "END" else "")
-            statements.append(Statement(text, piece.start))
+        return window.read()
     except UnterminatedError as error:
         message = f"this {error.what} is opened here and never closed:"
-        raise ScriptError(
-            f"{message}\n{source.excerpt(error.offset)}", advice="close it", outcome=_NOTHING_RAN
-        ) from None
-    return statements
+        excerpt = window.source.excerpt(error.offset)
+        raise ScriptError(f"{message}\n{excerpt}", advice="close it", outcome=_NOTHING_RAN) from None
+
+
+def _statement(window: Window, piece: Piece) -> Statement:
+    source = window.source
+    text = source.text[piece.start : piece.end]
+    if piece.kind == "command":
+        raise _cannot(source, piece.start, f"the psql command {text.split()[0]} cannot be run by dbinit yet")
+    if reason := refusal(text):
+        raise _cannot(source, piece.start, reason)
+    if (on := sets_standard_strings(text)) is not None:
+        window.set_standard_conforming_strings(on=on)
+    if not reads_copy_data(text):
+        return Statement(text, source, piece.start)
+    earlier = source.gap.lines if source.gap.at > piece.next else 0  # data of another COPY on the same line
+    data_line = source.place(piece.next).line + 1 + earlier
+    return Statement(text, source, piece.start, window.data(copy_quote(text)), data_line)
 
 
 def _cannot(source: SourceText, offset: int, reason: str, advice: str = "") -> ScriptError:

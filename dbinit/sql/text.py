@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from dbinit.redaction import MASK
 
-__all__ = ["Place", "SourceText", "hide_passwords"]
+__all__ = ["Gap", "Place", "SourceText", "hide_passwords"]
 
 _LINE_END = re.compile(r"\r\n|\n|\r")
 _WIDEST = 160
@@ -44,17 +44,49 @@ class Place(NamedTuple):
     column: int
 
 
+class Gap(NamedTuple):
+    """What has been taken out of a text: the data of a COPY.
+
+    Attributes:
+        at: The offset in what is left.
+        lines: How many lines it was.
+        characters: How many characters it was.
+    """
+
+    at: int = 0
+    lines: int = 0
+    characters: int = 0
+
+    def seen_from(self, start: int) -> "Gap":
+        """Return the gap as it is in what is left of the text from `start` on."""
+        return self._replace(at=self.at - start) if start < self.at else Gap()
+
+
 class SourceText:
-    """A text that knows its lines; they are looked for only once somebody asks.
+    """A text, or a stretch of one, that knows its lines; they are looked for only once somebody asks.
 
     Args:
         path: What to call the text in messages.
         text: The text.
+        first_line: The number of its first line.
+        first_offset: How many characters stand before it.
+        gap: What has been taken out of it.
     """
 
-    def __init__(self, path: str, text: str) -> None:
+    def __init__(
+        self,
+        path: str,
+        text: str,
+        *,
+        first_line: int = 1,
+        first_offset: int = 0,
+        gap: Gap = Gap(),  # noqa: B008 - frozen
+    ) -> None:
         self.path = path
         self.text = text
+        self._first_line = first_line
+        self._first_offset = first_offset
+        self.gap = gap
 
     @cached_property
     def _starts(self) -> list[int]:
@@ -63,19 +95,20 @@ class SourceText:
     def place(self, offset: int) -> Place:
         """Return line and column of a character offset (from 0)."""
         line = bisect_right(self._starts, offset)
-        return Place(line, offset - self._starts[line - 1] + 1)
+        missing = self.gap.lines if offset >= self.gap.at else 0
+        return Place(self._first_line + line - 1 + missing, offset - self._starts[line - 1] + 1)
 
-    def line(self, number: int) -> str:
-        """Return line `number` (from 1) without its end."""
-        start = self._starts[number - 1]
-        end = _LINE_END.search(self.text, start)
-        return self.text[start : end.start() if end else len(self.text)]
+    def whole_offset(self, offset: int) -> int:
+        """Return the offset, in the whole text, of what stands at `offset` here."""
+        return self._first_offset + offset + (self.gap.characters if offset >= self.gap.at else 0)
 
     def excerpt(self, offset: int) -> str:
         """Return `path:line:column` and, below it, the line with a caret under the offset."""
         place = self.place(offset)
-        line = self.line(place.line)
-        masked, column = self._mask(offset - place.column + 1, line, offset)
+        start = offset - place.column + 1
+        line_end = _LINE_END.search(self.text, start)
+        line = self.text[start : line_end.start() if line_end else len(self.text)]
+        masked, column = self._mask(start, line, offset)
         # A tab stays one, so that the caret stands right whatever a tab's width is.
         cut = max(0, column - _WIDEST + 20)
         shown, before = masked[cut : cut + _WIDEST], masked[cut:column]

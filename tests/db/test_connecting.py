@@ -92,14 +92,13 @@ async def said(caplog: pytest.LogCaptureFixture, text: str) -> None:
 
 @pytest.mark.parametrize("way", ["by TCP", "by socket"])
 async def test_a_late_server_is_noticed_at_once_and_costs_one_further_attempt(
-    way: str, own_server: Server, write: Write, caplog: pytest.LogCaptureFixture
+    way: str, own_server: Server, own_url: str, write: Write, caplog: pytest.LogCaptureFixture
 ) -> None:
-    socket = f"postgresql://postgres@/postgres?host={own_server.folder}&port={own_server.port}"
-    url = own_server.url() if way == "by TCP" else socket
-    changes = {"retry_attempts": 5, "retry_delay": NEVER, "history_schema": f"late {way}", "sentinel": ""}
+    socket = f"postgresql://postgres@/{own_url.rpartition('/')[2]}?host={own_server.folder}&port={own_server.port}"
+    url = own_url if way == "by TCP" else socket
     own_server.stop()
 
-    async with starting(url, write(f'CREATE TABLE "late {way}" ()'), **changes) as start:
+    async with starting(url, write(SCRIPT), retry_attempts=5, retry_delay=NEVER) as start:
         await said(caplog, "Attempt 1/5 failed")
         await anyio.to_thread.run_sync(lambda: own_server.start(wait=False))
         answered = await first_answer(own_server)
@@ -124,14 +123,13 @@ async def first_answer(server: Server) -> float:
 
 
 async def test_a_server_that_shuts_down_and_comes_back_is_waited_for(
-    own_server: Server, write: Write, caplog: pytest.LogCaptureFixture
+    own_server: Server, own_url: str, write: Write, caplog: pytest.LogCaptureFixture
 ) -> None:
-    url = own_server.url()
     # While somebody is connected, a smart shutdown refuses all others with 57P03.
-    last = await asyncpg.connect(url)
+    last = await asyncpg.connect(own_url)
     own_server.run("pg_ctl", "stop", "-D", str(own_server.data), "-m", "smart", "-W")
 
-    async with starting(url, write(SCRIPT), retry_attempts=0, retry_delay=NEVER, history_schema="back") as start:
+    async with starting(own_url, write(SCRIPT), retry_attempts=0, retry_delay=NEVER) as start:
         await said(caplog, "Attempt 1 failed: the database system is shutting down")
         await last.close()
         own_server.stop()
@@ -139,6 +137,7 @@ async def test_a_server_that_shuts_down_and_comes_back_is_waited_for(
 
     assert start.report is not None
     assert start.report.outcome is Outcome.APPLIED
+    assert len(attempts(caplog)) == 2, "none while it refused, none while it was gone"
 
 
 async def test_a_database_that_is_created_a_moment_later_is_waited_for(
@@ -322,7 +321,7 @@ async def test_a_setting_that_the_server_does_not_know_is_not_tried_again(
 async def test_a_connection_that_is_cut_in_a_statement_leaves_nothing(
     connection: asyncpg.Connection, database_url: str, write: Write
 ) -> None:
-    busy = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%pg_sleep(60)' AND pid <> pg_backend_pid()"
+    busy = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
 
     async def cut() -> bool:
         return bool(await connection.fetchval(f"SELECT pg_terminate_backend(pid) FROM ({busy}) AS found"))

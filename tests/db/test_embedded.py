@@ -114,7 +114,7 @@ def test_a_signal_during_its_start_leaves_nothing_running(number: signal.Signals
 def test_a_folder_too_deep_for_a_socket_works(folder: Path, write: Write) -> None:
     deep = folder.parent / ("deep" * 20) / "pg"
 
-    end = run_dbinit(env=settings(deep, write(SCRIPT)), limit=60)
+    end = run_dbinit(env={**settings(deep, write(SCRIPT)), "TMPDIR": str(folder.parent)}, limit=60)
     assert end.code == 0, end.said
     assert not is_running(deep)
 

@@ -142,9 +142,9 @@ def test_wait_needs_no_file(database_url: str) -> None:
     assert parsed(run_dbinit("wait", "--json", env=env)) == {"outcome": "reached"}
 
 
-def test_wait_waits_for_a_late_server(own_server: Server) -> None:
+def test_wait_waits_for_a_late_server(own_server: Server, own_url: str) -> None:
     own_server.stop()
-    with dbinit("wait", "--timeout", "30s", env={"DATABASE_URL": own_server.url(), "DB_RETRY_DELAY": "30s"}) as process:
+    with dbinit("wait", "--timeout", "30s", env={"DATABASE_URL": own_url, "DB_RETRY_DELAY": "30s"}) as process:
         process.wait_for("failed")
         own_server.start()
 

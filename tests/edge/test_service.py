@@ -55,10 +55,11 @@ async def alone(connection: asyncpg.Connection) -> None:
 # A life ---------------------------------------------------------------------------------------------
 
 
-def test_background_from_a_late_server_to_a_graceful_end(own_server: Server, write: Write, tmp_path: Path) -> None:
-    path = write("CREATE TABLE IF NOT EXISTS item (id int); TRUNCATE item; INSERT INTO item VALUES (1), (2);")
+def test_background_from_a_late_server_to_a_graceful_end(
+    own_server: Server, own_url: str, write: Write, tmp_path: Path
+) -> None:
     own_server.stop()
-    with serving(tmp_path, settings(own_server.url(), path, DB_RETRY_DELAY="30s")) as service:
+    with serving(tmp_path, settings(own_url, write(SCRIPT), DB_RETRY_DELAY="30s")) as service:
         assert service.get("/livez").json() == {"status": "alive"}
         assert state(service) == (503, {"status": "starting", "phase": "connecting"})
         assert service.get("/readyz").status_code == 503
@@ -83,10 +84,11 @@ def test_background_from_a_late_server_to_a_graceful_end(own_server: Server, wri
         assert end.code in {0, -signal.SIGTERM}
 
 
-def test_blocking_opens_the_port_once_the_schema_is_there(own_server: Server, write: Write, tmp_path: Path) -> None:
-    path = write("CREATE TABLE IF NOT EXISTS item (id int);")
+def test_blocking_opens_the_port_once_the_schema_is_there(
+    own_server: Server, own_url: str, write: Write, tmp_path: Path
+) -> None:
     own_server.stop()
-    env = settings(own_server.url(), path, DB_RETRY_DELAY="30s", DBINIT_MODE="blocking")
+    env = settings(own_url, write(SCRIPT), DB_RETRY_DELAY="30s", DBINIT_MODE="blocking")
     with serving(tmp_path, env) as service:
         service.process.wait_for("Waiting for application startup")
         service.process.wait_for("failed")
@@ -125,6 +127,7 @@ def test_without_a_lifespan_everything_but_liveness_stays_shut(database_url: str
         assert service.get("/healthz").status_code == 503
         assert service.get("/readyz").status_code == 503
         assert service.get("/items").status_code == 503
+        assert service.get("/state").status_code == 503, "the gate's doing, as nothing behind it asks for the database"
 
 
 # Failing for good -----------------------------------------------------------------------------------
@@ -246,8 +249,10 @@ async def test_a_signal_during_the_start_ends_it_at_once(
 # Looking at the database ----------------------------------------------------------------------------
 
 
-def test_a_database_that_is_away_shows_where_it_is_looked_at(own_server: Server, write: Write, tmp_path: Path) -> None:
-    env = settings(own_server.url(), write("CREATE TABLE IF NOT EXISTS item (id int);"))
+def test_a_database_that_is_away_shows_where_it_is_looked_at(
+    own_server: Server, own_url: str, write: Write, tmp_path: Path
+) -> None:
+    env = settings(own_url, write(SCRIPT))
     with serving(tmp_path, env, health={"check_database": True}) as service:
         service.until("/livez", 200)
         eventually(lambda: "inner up" in service.process.out)

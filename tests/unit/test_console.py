@@ -11,7 +11,7 @@ import pytest
 
 from dbinit.console import print_error, print_result, progress, set_up_logging
 from dbinit.errors import DbInitError, SettingsError, StatementError
-from dbinit.model import Applied, Outcome, Report
+from dbinit.model import Outcome, Report
 from dbinit.planning import Decision
 from dbinit.readiness import Phase, Readiness
 
@@ -19,7 +19,15 @@ WHEN = datetime(2025, 1, 2, 3, 4, 5, tzinfo=UTC)
 STATUS: dict[str, Any] = {
     "decision": Decision.SKIP,
     "script": "scripts/init-db.sql",
-    "history": [asdict(Applied("init-db.sql", "0123456789abcdef", Outcome.APPLIED, WHEN))],
+    "history": [
+        {
+            "script": "init-db.sql",
+            "checksum": "0123456789abcdef",
+            "outcome": Outcome.APPLIED,
+            "applied_at": WHEN,
+            "statements": 0,
+        }
+    ],
 }
 
 
@@ -65,6 +73,7 @@ def test_a_status_as_json(capsys: Capture) -> None:
                 "checksum": "0123456789abcdef",
                 "outcome": "applied",
                 "applied_at": "2025-01-02T03:04:05+00:00",
+                "statements": 0,
             }
         ],
     }

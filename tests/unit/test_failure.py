@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from dbinit.errors import ExitCode, PrivilegeError, ReadOnlyDatabaseError, StatementError
 from dbinit.failure import is_connection_loss, statement_error
+from dbinit.sql.script import Statement
 from dbinit.sql.text import SourceText
 
 TEXT = "CREATE TABLE a ();\n\n  SELECT 1,\n         nonsense;\n"
@@ -23,8 +24,8 @@ def answer(sqlstate: str = "42703", message: str = 'column "nonsense" does not e
 
 def report(error: asyncpg.PostgresError) -> StatementError:
     """Report a failure of the second statement of `TEXT`."""
-    start = TEXT.index(STATEMENT)
-    return statement_error(error, source=SOURCE, start=start, statement=STATEMENT, title=TITLE)
+    statement = Statement(STATEMENT, SOURCE, TEXT.index(STATEMENT))
+    return statement_error(error, statement=statement, title=TITLE)
 
 
 def test_the_report_says_where_what_and_why() -> None:
@@ -95,7 +96,7 @@ def test_no_position_leads_out_of_the_statement(position: int) -> None:
 
 
 def test_an_empty_statement_can_fail_too() -> None:
-    error = statement_error(answer(P="1"), source=SOURCE, start=0, statement="", title=TITLE)
+    error = statement_error(answer(P="1"), statement=Statement("", SOURCE, 0), title=TITLE)
     assert (error.line, error.column) == (1, 1)
 
 
@@ -103,7 +104,7 @@ def test_positions_count_characters_not_bytes() -> None:
     statement = "SELECT '𝄞é', nonsense"
     source = SourceText("a.sql", f"-- é\r\n{statement};")
     position = str(statement.index("nonsense") + 1)
-    error = statement_error(answer(P=position), source=source, start=6, statement=statement, title=TITLE)
+    error = statement_error(answer(P=position), statement=Statement(statement, source, 6), title=TITLE)
     assert (error.line, error.column) == (2, statement.index("nonsense") + 1)
 
 
@@ -124,11 +125,43 @@ def test_advice_is_added() -> None:
 
 
 def test_advice_looks_at_the_statement() -> None:
-    statement = "CREATE FUNCTION f() AS 'x"
-    error = statement_error(
-        answer("42601", "syntax error"), source=SourceText("a.sql", statement), statement=statement, title=TITLE
-    )
+    text = "CREATE FUNCTION f() AS 'x"
+    statement = Statement(text, SourceText("a.sql", text), 0)
+    error = statement_error(answer("42601", "syntax error"), statement=statement, title=TITLE)
     assert "$$ delimiters" in error.advice
+
+
+# --- in the data of a COPY --------------------------------------------------------------------------------------
+
+
+def copy(data_line: int = 7) -> Statement:
+    return Statement("COPY a FROM stdin", SourceText("a.sql", "\n\nCOPY a FROM stdin;\n"), 2, iter(()), data_line)
+
+
+@pytest.mark.parametrize(
+    ("context", "line"),
+    [
+        ("COPY a, line 1", 7),
+        ('COPY a, line 3: "x"', 9),
+        ('COPY a, line 12, column b: "x\nCOPY z, line 99"', 18),
+        ("PL/pgSQL function f() line 4 at RAISE\nCOPY a, line 2", 8),
+    ],
+)
+def test_an_error_in_the_data_of_a_copy_names_their_line(context: str, line: int) -> None:
+    error = statement_error(answer("22P02", "bad", W=context), statement=copy(), title=TITLE)
+    assert (error.line, error.column) == (line, 1)
+    assert f"a.sql:{line}\n  in the data of the COPY on line 3" in error.message
+
+
+@pytest.mark.parametrize("context", ["", "PL/pgSQL function f() line 4 at RAISE", "not COPY a, line 2"])
+def test_an_error_of_the_copy_itself_names_the_statement(context: str) -> None:
+    fields = {"W": context} if context else {}
+    error = statement_error(answer("42P01", "no table", P="6", **fields), statement=copy(), title=TITLE)
+    assert (error.line, error.column) == (3, 6)
+
+
+def test_another_statement_has_no_data_for_an_error_to_be_in() -> None:
+    assert report(answer("22P02", "bad", W="COPY a, line 2")).line == 3
 
 
 def test_an_exception_without_the_servers_fields_is_reported_by_its_own_words() -> None:

@@ -113,7 +113,7 @@ def first_statement(text: str, start: int, *, standard: bool) -> tuple[int, int,
         if kind == "gap":
             continue
         words.append(sign if kind == "word" else "")
-        if sign == "\\;":
+        if sign == "\\;" and not blocks:
             words.clear()
         if kind == "word" and not depth and not label:
             following = (text[a:b].lower() for kind, a, b in tokens(text, last, standard=standard) if kind != "gap")

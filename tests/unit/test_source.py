@@ -1,7 +1,12 @@
+import gzip
+import io
+import sys
 from pathlib import Path
+from typing import IO, Any
 
 import pytest
 
+from dbinit import source
 from dbinit.errors import ExitCode, SourceError
 from dbinit.model import Script
 from dbinit.source import checksum, read_script
@@ -11,6 +16,13 @@ def write(folder: Path, content: bytes) -> Path:
     file = folder / "init-db.sql"
     file.write_bytes(content)
     return file
+
+
+def text_of(script: Script) -> str:
+    """Return the text, which is the same each time it is asked for."""
+    text = "".join(script.chunks())
+    assert "".join(script.chunks()) == text
+    return text
 
 
 def refusal(path: Path) -> SourceError:
@@ -25,11 +37,14 @@ def refusal(path: Path) -> SourceError:
 
 def test_a_file_is_read_with_its_name_its_path_and_its_checksum(tmp_path: Path) -> None:
     file = write(tmp_path, "SELECT 'é';\n".encode())
-    assert read_script(file) == Script("init-db.sql", str(file), "SELECT 'é';\n", checksum("SELECT 'é';\n"))
+    script = read_script(file)
+    assert script[:3] == ("init-db.sql", str(file), checksum("SELECT 'é';\n"))
+    assert text_of(script) == "SELECT 'é';\n"
 
 
 def test_the_text_is_kept_as_it_is_but_for_the_byte_order_mark(tmp_path: Path) -> None:
-    assert read_script(write(tmp_path, b"\xef\xbb\xbfSELECT 1;\r\n\rSELECT 2;\n")).text == "SELECT 1;\r\n\rSELECT 2;\n"
+    file = write(tmp_path, b"\xef\xbb\xbfSELECT 1;\r\n\rSELECT 2;\n")
+    assert text_of(read_script(file)) == "SELECT 1;\r\n\rSELECT 2;\n"
 
 
 def test_a_file_may_be_reached_by_a_symbolic_link_as_configmaps_are(tmp_path: Path) -> None:
@@ -41,7 +56,7 @@ def test_a_file_may_be_reached_by_a_symbolic_link_as_configmaps_are(tmp_path: Pa
 
 
 def test_a_file_of_comments_is_not_empty(tmp_path: Path) -> None:
-    assert read_script(write(tmp_path, b"-- nothing yet\n")).text == "-- nothing yet\n"
+    assert text_of(read_script(write(tmp_path, b"-- nothing yet\n"))) == "-- nothing yet\n"
 
 
 @pytest.mark.parametrize(
@@ -104,11 +119,11 @@ def test_a_link_to_itself(tmp_path: Path) -> None:
 
 
 def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path) -> bytes:
+    def refuse(path: Path, *_: Any) -> IO[bytes]:
         raise PermissionError(13, "Permission denied", str(path))
 
     # Not by the file's mode: a superuser may read any.
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
     error = refusal(tmp_path / "init-db.sql")
     assert error.message == f"{tmp_path / 'init-db.sql'} cannot be read: Permission denied"
     assert "permissions" in error.advice
@@ -152,3 +167,100 @@ def test_a_byte_order_mark_and_crlf_make_no_difference(tmp_path: Path, content: 
 )
 def test_anything_else_does(tmp_path: Path, content: bytes) -> None:
     assert checksum_of(tmp_path, content) != checksum_of(tmp_path, PLAIN)
+
+
+# --- in chunks --------------------------------------------------------------------------------------------------
+
+LONG = "-- é𝄞\r\nSELECT 'ü';\n" * 20
+
+
+@pytest.fixture(params=[1, 2, 3, 5, 64])
+def small_chunks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read a few bytes at a time."""
+    monkeypatch.setattr(source, "_CHUNK", request.param)
+
+
+@pytest.mark.usefixtures("small_chunks")
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("kept", [0, 1 << 20])
+def test_a_chunk_may_end_within_a_character_or_a_line_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mark: bytes, kept: int
+) -> None:
+    monkeypatch.setattr(source, "_KEPT", kept)
+    script = read_script(write(tmp_path, mark + LONG.encode()))
+    assert text_of(script) == LONG
+    assert script.checksum == checksum(LONG) == checksum(LONG.replace("\r\n", "\n"))
+
+
+@pytest.mark.usefixtures("small_chunks")
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"SELECT 1;\n\nSELECT '\xe9';\n", "{file}:3: byte 0xe9 there is not UTF-8"),
+        (b"SELECT 1;\n\nSELECT \xf0\x9d\x84", "{file}:3: byte 0xf0 there is not UTF-8"),
+        (b"SELECT 1;\nSELECT '\0';\n", "{file}:2: there is a NUL byte in it, which PostgreSQL cannot take"),
+    ],
+)
+def test_the_line_of_a_fault_is_right_wherever_a_chunk_ends(tmp_path: Path, content: bytes, message: str) -> None:
+    file = write(tmp_path, content)
+    assert refusal(file).message == message.format(file=file)
+
+
+def test_a_small_file_is_read_once(tmp_path: Path) -> None:
+    file = write(tmp_path, b"SELECT 1;")
+    script = read_script(file)
+    file.unlink()
+    assert text_of(script) == "SELECT 1;"
+
+
+def test_a_large_file_that_changes_meanwhile_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source, "_KEPT", 0)
+    file = write(tmp_path, b"SELECT 1;")
+    script = read_script(file)
+    file.write_bytes(b"SELECT 2;")
+    with pytest.raises(SourceError, match="was changed while it was read"):
+        list(script.chunks())
+
+
+# --- compressed, and from standard input ------------------------------------------------------------------------
+
+
+def test_a_compressed_file_is_the_same_script(tmp_path: Path) -> None:
+    file = tmp_path / "init-db.sql.gz"
+    file.write_bytes(gzip.compress(b"\xef\xbb\xbf" + LONG.encode()))
+    script = read_script(file)
+    assert script[:3] == ("init-db.sql.gz", str(file), checksum(LONG))
+    assert text_of(script) == LONG
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda _: b"SELECT 1;",
+        lambda data: data[:-12],
+        lambda data: data[:20] + b"\xff" * 20 + data[40:],
+        lambda data: data[:-8] + b"\0\0\0\0" + data[-4:],
+        lambda _: b"",
+    ],
+    ids=["plain", "cut off", "damaged", "wrong checksum", "empty"],
+)
+def test_a_damaged_compressed_file(tmp_path: Path, damage: Any) -> None:
+    file = tmp_path / "init-db.sql.gz"
+    file.write_bytes(damage(gzip.compress(bytes(range(1, 127)) * 50)))
+    error = refusal(file)
+    assert error.message.startswith((f"{file} cannot be read: ", f"{file} is empty"))
+    assert error.advice
+
+
+@pytest.mark.parametrize("kept", [0, 1 << 20])
+def test_standard_input_can_be_read_more_than_once(monkeypatch: pytest.MonkeyPatch, kept: int) -> None:
+    monkeypatch.setattr(source, "_KEPT", kept)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(LONG.encode())))
+    script = read_script(Path("-"))
+    assert script[:3] == ("-", "-", checksum(LONG))
+    assert text_of(script) == LONG
+
+
+def test_standard_input_may_not_be_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
+    assert refusal(Path("-")).message == "- is empty"

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dbinit.redaction import MASK
-from dbinit.sql.text import Place, SourceText, hide_passwords
+from dbinit.sql.text import Gap, Place, SourceText, hide_passwords
 
 CANARY = "Zqcanaryq7"
 
@@ -51,19 +51,41 @@ def test_where_an_offset_is(text: str, offset: int, place: Place) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "number", "line"),
+    ("text", "offset", "line"),
     [
-        ("", 1, ""),
-        ("abc", 1, "abc"),
+        ("", 0, ""),
+        ("abc", 0, "abc"),
         ("a\nbc\n", 2, "bc"),
-        ("a\nbc\n", 3, ""),
-        ("a\r\nbc\r\n", 1, "a"),
-        ("a\rbc", 1, "a"),
+        ("a\nbc\n", 5, ""),
+        ("a\r\nbc\r\n", 0, "a"),
+        ("a\rbc", 0, "a"),
         ("a\n\nb", 2, ""),
     ],
 )
-def test_a_line_comes_without_its_end(text: str, number: int, line: str) -> None:
-    assert source(text).line(number) == line
+def test_a_line_comes_without_its_end(text: str, offset: int, line: str) -> None:
+    assert excerpt(text, offset)[1] == line
+
+
+# --- a stretch of a text ----------------------------------------------------------------------------------------
+
+
+def test_a_stretch_knows_where_it_stands() -> None:
+    stretch = SourceText("init-db.sql", "SELECT 1;\nSELEC 2;\n", first_line=41, first_offset=1000)
+    assert stretch.place(0) == Place(41, 1)
+    assert stretch.place(12) == Place(42, 3)
+    assert stretch.whole_offset(12) == 1012
+    assert stretch.excerpt(10) == "init-db.sql:42:1\n  42 | SELEC 2;\n     | ^"
+
+
+def test_what_was_taken_out_counts_for_what_stands_behind_it() -> None:
+    stretch = SourceText("f", "COPY a;\nSELECT 1;", first_line=3, first_offset=50, gap=Gap(8, 5, 70))
+    assert [stretch.place(offset) for offset in (0, 7, 8, 10)] == [Place(3, 1), Place(3, 8), Place(9, 1), Place(9, 3)]
+    assert [stretch.whole_offset(offset) for offset in (0, 7, 8, 10)] == [50, 57, 128, 130]
+
+
+@pytest.mark.parametrize(("start", "seen"), [(0, Gap(8, 5, 70)), (3, Gap(5, 5, 70)), (8, Gap()), (9, Gap())])
+def test_a_gap_that_was_passed_is_none_any_more(start: int, seen: Gap) -> None:
+    assert Gap(8, 5, 70).seen_from(start) == seen
 
 
 TEXTS = st.text(st.sampled_from("ab'\n\r\t é𝄞"), max_size=40)
@@ -75,7 +97,7 @@ def test_line_and_column_lead_back_to_the_offset(text: str, data: st.DataObject)
     place = source(text).place(offset)
     lines = re.split(r"(?<=\n)|(?<=\r)(?!\n)", text)
     assert sum(map(len, lines[: place.line - 1])) + place.column - 1 == offset
-    assert source(text).line(place.line) == lines[place.line - 1].rstrip("\r\n")
+    assert excerpt(text, offset)[1] == lines[place.line - 1].rstrip("\r\n")
 
 
 @given(TEXTS.filter(bool), st.data())

@@ -1,0 +1,163 @@
+"""Scripts that control their own transactions: run step by step, and resumed where they were interrupted."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from dbinit import FileChangedError, Outcome, ScriptError, StatementError
+from tests.kit.patience import eventually_async
+from tests.kit.process import dbinit
+from tests.kit.starts import initialize
+
+Write = Callable[[str], Path]
+
+SCRIPT = """\
+SET search_path = public;
+CREATE TABLE one (id int);
+BEGIN;
+CREATE TABLE two (id int);
+INSERT INTO two VALUES (1);
+COMMIT;
+CREATE INDEX CONCURRENTLY one_id ON one (id);
+INSERT INTO one VALUES (1);
+BEGIN;
+INSERT INTO two VALUES (2);
+{last}
+COMMIT;
+VACUUM one;
+"""
+
+
+async def rows(connection: asyncpg.Connection, table: str) -> int:
+    number = await connection.fetchval(f"SELECT count(*) FROM {table}")
+    assert isinstance(number, int)
+    return number
+
+
+async def test_it_runs_to_its_end_and_is_recorded(
+    connection: asyncpg.Connection, database_url: str, write: Write, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "dbinit")
+    report = await initialize(database_url, write(SCRIPT.format(last="SELECT 1;")))
+
+    assert (report.outcome, report.statements) == (Outcome.APPLIED, 13)
+    assert "because of line 3: BEGIN" in caplog.text
+    recorded = await connection.fetchrow("SELECT outcome, statements FROM dbinit_history")
+    assert recorded is not None
+    assert tuple(recorded) == ("applied", 13)
+    assert (await initialize(database_url, write(SCRIPT.format(last="SELECT 1;")))).outcome is Outcome.CURRENT
+
+
+async def test_a_failed_statement_keeps_what_was_committed_and_says_how_far_it_came(
+    connection: asyncpg.Connection, database_url: str, write: Write
+) -> None:
+    path = write(SCRIPT.format(last="SELECT 1/0;"))
+    with pytest.raises(StatementError, match="division by zero") as caught:
+        await initialize(database_url, path)
+
+    assert caught.value.line == 11
+    assert "The first 8 of 13 statements are applied" in caught.value.outcome
+    assert (await rows(connection, "one"), await rows(connection, "two")) == (1, 1), "the open block was rolled back"
+
+
+async def test_a_mended_script_goes_on_where_it_failed_and_runs_nothing_twice(
+    connection: asyncpg.Connection, database_url: str, write: Write
+) -> None:
+    with pytest.raises(StatementError):
+        await initialize(database_url, write(SCRIPT.format(last="SELECT 1/0;")))
+
+    await initialize(database_url, write(SCRIPT.format(last="SELECT 1;")))
+
+    assert (await rows(connection, "one"), await rows(connection, "two")) == (1, 2)
+    assert await connection.fetchval("SELECT outcome FROM dbinit_history") == "applied"
+
+
+async def test_what_was_run_may_not_be_edited(database_url: str, write: Write) -> None:
+    with pytest.raises(StatementError):
+        await initialize(database_url, write(SCRIPT.format(last="SELECT 1/0;")))
+
+    with pytest.raises(FileChangedError, match="interrupted behind statement 8"):
+        await initialize(
+            database_url, write(SCRIPT.format(last="SELECT 1;").replace("two (id int)", "two (id bigint)"))
+        )
+
+
+async def test_settings_of_the_session_are_made_again(
+    connection: asyncpg.Connection, database_url: str, write: Write
+) -> None:
+    await connection.execute("CREATE SCHEMA inner_room")
+    script = "SET search_path = inner_room; CREATE TABLE a (); VACUUM a; {last} CREATE TABLE b ();"
+    with pytest.raises(StatementError):
+        await initialize(database_url, write(script.format(last="SELECT 1/0;")))
+
+    await initialize(database_url, write(script.format(last="SELECT 1;")))
+
+    assert await connection.fetchval("SELECT to_regclass('inner_room.b')") is not None
+
+
+async def test_a_killed_run_is_resumed(connection: asyncpg.Connection, database_url: str, write: Write) -> None:
+    path = write(
+        "CREATE TABLE one (id int); VACUUM one; INSERT INTO one VALUES (1); SELECT pg_sleep(30) FROM one WHERE id = 1;"
+    )
+    env = {"DATABASE_URL": database_url, "MIGRATION_PATH": str(path)}
+    busy = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(30)%' AND pid <> pg_backend_pid()"
+
+    async def sleeps() -> bool:
+        return bool(await connection.fetchval(busy))
+
+    with dbinit(env=env) as process:
+        await eventually_async(sleeps)
+        process.popen.kill()
+    await connection.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    await connection.execute("UPDATE one SET id = 2")
+
+    with dbinit(env=env) as process:
+        assert process.wait() == 0, process.err
+        assert "going on behind statement 3" in process.err
+    assert await rows(connection, "one") == 1
+
+
+async def test_an_object_that_was_made_before_the_record_is_taken_for_success(
+    connection: asyncpg.Connection, database_url: str, write: Write
+) -> None:
+    script = "CREATE TABLE one (id int); {middle} CREATE INDEX CONCURRENTLY one_id ON one (id); SELECT 1;"
+    with pytest.raises(StatementError):
+        await initialize(database_url, write(script.format(middle="SELECT 1/0;")))
+    await connection.execute("CREATE INDEX one_id ON one (id)")
+
+    report = await initialize(database_url, write(script.format(middle="")))
+
+    assert report.outcome is Outcome.APPLIED
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("CREATE TABLE t (); BEGIN; CREATE TABLE u ();", "begun and never committed"),
+        ("CREATE TABLE t (); COMMIT;", "no transaction is begun that this ends"),
+        ("BEGIN; CREATE TABLE t (); VACUUM t; COMMIT;", "cannot run inside a transaction"),
+        ("CREATE TABLE t (); PREPARE TRANSACTION 'x';", "two-phase"),
+    ],
+)
+async def test_what_cannot_work_is_refused_before_anything_runs(
+    script: str, said: str, connection: asyncpg.Connection, database_url: str, write: Write
+) -> None:
+    with pytest.raises(ScriptError, match=said):
+        await initialize(database_url, write(script))
+
+    assert await connection.fetchval("SELECT to_regclass('t')") is None
+
+
+async def test_two_starters_run_it_once(connection: asyncpg.Connection, database_url: str, write: Write) -> None:
+    path = write("CREATE TABLE one (id int); VACUUM one; SELECT pg_sleep(0.3); INSERT INTO one VALUES (1);")
+    env = {"DATABASE_URL": database_url, "MIGRATION_PATH": str(path)}
+    with dbinit(env=env) as first, dbinit(env=env) as second, dbinit(env=env) as third:
+        assert [process.wait() for process in (first, second, third)] == [0, 0, 0]
+
+    assert await rows(connection, "one") == 1
+    assert await rows(connection, "dbinit_history") == 1
