@@ -51,15 +51,9 @@ async def run_statements(
     """
     async with _listening(connection) as notices:
         run = _Run(connection, total, notices, on_statement, done)
-        batch: list[Statement] = []
-        together = Company.NONE
         for statement in statements:
-            before, together = together, company(statement.text)
-            if together is not before or together is Company.NONE or run.is_full(batch):
-                await run.run(batch, before)
-                batch = []
-            batch.append(statement)
-        await run.run(batch, together)
+            await run.add(statement)
+        await run.flush()
         await run.release()
 
 
@@ -77,19 +71,31 @@ class _Run:
         self._notices = notices
         self._on_statement = on_statement
         self._done = done
+        self._batch: list[Statement] = []
+        self._size = 0
+        self._company = Company.NONE
         self._limit = _FIRST
         self._savepoint = False
 
-    def is_full(self, batch: Sequence[Statement]) -> bool:
-        """Tell whether a batch is to be sent before more is added to it."""
-        return len(batch) >= self._limit or sum(len(statement.text) for statement in batch) > _LARGEST
+    async def add(self, statement: Statement) -> None:
+        """Take a statement; run those before it that cannot go with it, and at once what cannot wait."""
+        together = company(statement.text)
+        full = len(self._batch) >= self._limit or self._size > _LARGEST
+        if full or together is not self._company or together is Company.NONE:
+            await self.flush()
+        self._batch.append(statement)
+        self._size += len(statement.text)
+        self._company = together
+        if statement.data is not None:  # they are gone once the next statement is read
+            await self.flush()
 
-    async def run(self, batch: Sequence[Statement], kind: Company) -> None:
-        """Run a batch, which may be empty, as one message if that goes smoothly, and one by one if not."""
+    async def flush(self) -> None:
+        """Run the statements taken, as one message if that goes smoothly, and one by one if not."""
+        batch, self._batch, self._size = self._batch, [], 0
         if not batch:
             return
         self._on_statement(self._done + 1)
-        if len(batch) == 1 or not await self._at_once(batch, kind):
+        if len(batch) == 1 or not await self._at_once(batch):
             for statement in batch:
                 await self._one(statement)
             self._limit = 1 if len(batch) > 1 else min(self._limit * _GROWTH, _MOST)
@@ -101,7 +107,7 @@ class _Run:
             self._savepoint = False
             await self._connection.execute(f"RELEASE SAVEPOINT {_SAVEPOINT}")
 
-    async def _at_once(self, batch: Sequence[Statement], kind: Company) -> bool:
+    async def _at_once(self, batch: Sequence[Statement]) -> bool:
         """Run several statements in one message; return whether they stand, or else leave no trace of them."""
         await self._set_savepoint()
         self._notices.clear()
@@ -113,7 +119,7 @@ class _Run:
                 raise
         else:
             elapsed = time.monotonic() - began
-            if not self._notices or kind is Company.ROWS or elapsed > _SLOW:
+            if not self._notices or self._company is Company.ROWS or elapsed > _SLOW:
                 self._done += len(batch)
                 self._adapt(elapsed)
                 self._log(batch[0], batch[-1])

@@ -22,7 +22,7 @@ from .model import Applied, Outcome, Report, Script
 from .planning import Decision
 from .readiness import Phase, Readiness, advance
 from .settings import InitOptions
-from .source import read_script
+from .source import is_large, read_script
 from .transaction import read_only_transaction
 from .url import DatabaseUrl
 
@@ -86,7 +86,7 @@ class Initializer:
         Raises:
             DbInitError: The database was not reached, or the file not read.
         """
-        script = read_script(Path(self.options.migrations_path))
+        script = await _read(Path(self.options.migrations_path))
         async with self._connected() as connection, read_only_transaction(connection):
             decision, rows = await look(connection, script, self.options)
         return decision, rows or []
@@ -170,7 +170,7 @@ class Initializer:
                 raise RuntimeError("this Initializer is closed; make a new one")
             self._began = began = time.monotonic()
             try:
-                script = read_script(Path(self.options.migrations_path))
+                script = await _read(Path(self.options.migrations_path))
                 outcome, statements = await work(script)
             except Exception as error:
                 self._end(Phase.FAILED, error=type(error).__name__)
@@ -249,3 +249,10 @@ class Initializer:
         self._began = None
         if self._readiness.phase is not Phase.CLOSED:  # close() came in between
             self._step(phase, elapsed=elapsed, **changes)
+
+
+async def _read(path: Path) -> Script:
+    """Read a script, a large one in a thread, so that the probes are answered meanwhile."""
+    if is_large(path):
+        return await anyio.to_thread.run_sync(read_script, path)
+    return read_script(path)

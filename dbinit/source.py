@@ -16,18 +16,24 @@ from typing import IO
 from .errors import SourceError
 from .model import Script
 
-__all__ = ["STANDARD_INPUT", "checksum", "read_script"]
+__all__ = ["STANDARD_INPUT", "checksum", "is_large", "read_script"]
 
 STANDARD_INPUT = "-"
 """The path that means standard input."""
 
 _CHUNK = 1 << 18
 _KEPT = 32 << 20  # characters
+_LARGE = 1 << 20  # bytes
 _SET_PATH = "set MIGRATION_PATH (or --path) to the file of SQL to run; it is looked for from the working directory"
 _SAVE_AS_UTF8 = "save the file as UTF-8"
 _OTHER_ENCODINGS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
 Open = Callable[[], IO[bytes]]
+
+
+def is_large(path: Path) -> bool:
+    """Tell whether reading a file takes long enough to be noticed."""
+    return path.is_file() and path.stat().st_size > _LARGE
 
 
 def read_script(path: Path) -> Script:
