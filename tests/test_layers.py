@@ -26,6 +26,7 @@ FLOORS: dict[str, frozenset[str]] = {
             "sql.facts",
             "sql.lexer",
             "sql.text",
+            "sql.tokens",
             "sql.window",
         }
     ),

@@ -1,6 +1,6 @@
 r"""Cuts a text into SQL statements and backslash commands, by psql's rules.
 
-A text is read in two ways that agree. `_usual()` is a pattern that takes a whole statement at once; all its
+A text is read in two ways that agree. `usual_statement()` is a pattern that takes a whole statement at once; all its
 quantifiers are possessive, so it runs in C and never goes back. What it does not take to a clean semicolon (a
 dollar sign inside a name, deep parentheses, a function body, an unclosed quote) is read again from its beginning by
 `Lexer._statement()`, token by token, which is exact. Both take time in proportion to the text, whatever it holds.
@@ -8,14 +8,32 @@ dollar sign inside a name, deep parentheses, a function body, an unclosed quote)
 Where psql, which reads line by line, loses its way, the meaning of the SQL is followed instead: `x.end`, `AS end`
 and a `begin` without ATOMIC neither open nor close a function body, CREATE SCHEMA may hold one, and what continues
 an `E'...'` string on the next line has escapes too.
-
-The tokens are those of PostgreSQL 18: https://www.postgresql.org/docs/18/sql-syntax-lexical.html
 """
 
-import re
 from collections.abc import Iterator
-from functools import cache
 from typing import Literal, NamedTuple
+
+from .tokens import (
+    ATOMIC,
+    CLOSINGS,
+    COMMAND,
+    COMMENT_SIGNS,
+    DOLLAR_TAG,
+    EMPTY,
+    FORMS,
+    GAPS,
+    KEYWORD,
+    LENIENT,
+    NAMES,
+    OPENINGS,
+    SEMICOLONS,
+    STANDARD,
+    VARIABLE,
+    compiled,
+    exact,
+    usual_statement,
+    without_variables,
+)
 
 __all__ = ["Lexer", "Piece", "Reference", "UnterminatedError", "references", "split"]
 
@@ -60,68 +78,6 @@ class UnterminatedError(Exception):
         self.offset = offset
 
 
-# Patterns are kept as text and compiled when first needed, which makes importing this module cheap. None may catch
-# a group inside a possessive quantifier: up to Python 3.13 that can end in a SystemError (python/cpython#101955).
-
-# Characters. All above ASCII are letters, no-break spaces too; a complemented class says so, and is the quickest.
-_BLANK = r"[ \t-\r]"
-_LETTER = r"[^\x00-@\[-^`{-\x7f]"
-_ALNUM = r"[^\x00-/:-@\[-^`{-\x7f]"
-_NAME = r"[^\x00-#%-/:-@\[-^`{-\x7f]"  # what a name goes on with: letters, digits, the dollar sign
-_SYMBOL = r"!#%&*+,<=>?@\[\]^`{|}~\x00-\x08\x0e-\x1f\x7f"  # means nothing here, whatever stands beside it
-
-_WORD = f"{_LETTER}{_NAME}*+"
-_KEYWORD = f"(?ai:begin|case|end)(?!{_NAME})"
-_NAMES = f"{_NAME}*+"
-_ATOMIC = f"(?ai:atomic)(?!{_NAME})"
-_ANY_WORD = f"[ACac]{_NAME}*+|[BEXbex](?!'){_NAME}*+"
-_DOLLAR_TAG = rf"\$(?:{_LETTER}{_ALNUM}*+)?+\$"
-_VARIABLE = rf""":(?:{_ALNUM}++|'{_ALNUM}++'|"{_ALNUM}++"|\{{\?{_ALNUM}++\}})"""
-
-_COLON = f"::|:=|{_VARIABLE}|:"
-_FORMS = {"'": ":'x'", '"': ':"x"', "{": ":{?x}"}
-
-# Comments nest: one level is read here, and what is deeper by _comment_end(). `re` looks a character up faster in a
-# class that is not complemented and all below 256, so such a one goes ahead where most of a text is read.
-_LINE_COMMENT = r"--[\x00-\t\v\f\x0e-\xff]*+[^\n\r]*+"
-_COMMENT = r"/\*{text}(?:(?:\*(?!/)|/(?!\*){nested}){text})*+\*/".replace("{text}", r"[\x00-)+-.0-\xff]*+[^*/]*+")
-_COMMENT = _COMMENT.replace("{nested}", "|" + _COMMENT.replace("{nested}", ""))
-_GAP = f"(?:{_BLANK}++|{_LINE_COMMENT}|{_COMMENT})"
-_GAPS = f"{_GAP}*+"
-_EMPTY = f"(?:;|{_GAP})*+"
-
-# A string goes on behind its closing quote if a line ends before the next quote, with nothing but blanks and
-# `--` comments between. Only what a backslash means depends on it, so plain strings need not look. Likewise a doubled
-# quote may be read as the end of one plain string and the beginning of another.
-_CONTINUED = rf"(?:[ \t\v\f]|{_LINE_COMMENT})*+[\n\r](?:{_BLANK}|{_LINE_COMMENT}[\n\r])*+'"
-_RAW = "[^']*+'"
-_DOUBLED = "(?:[^']++|'')*+'"
-_ESCAPED = r"(?:[^'\\]++|\\.|'')*+'"
-
-# A number takes the letters and digits behind it along, be they an error or a hexadecimal; so does an exponent. The
-# sign of an exponent belongs to it even when no digit follows: `1e--` does not begin a comment.
-_DIGITS = "[0-9]++(?:_[0-9]++)*+"
-_NUMBER = (
-    rf"{_DIGITS}(?:\.(?:{_DIGITS})?+)?+[eE][-+](?:[0-9]++(?:{_WORD})?+)?+"
-    rf"|[0-9]++(?:(?:_[0-9]++)*+\.[0-9]*+)?+(?:{_WORD})?+"
-)
-
-# Many signs at once, so that a hundred thousand of them take no longer than other text. Between the parentheses stand
-# only such strings as cannot disturb counting them, and groups that are closed again.
-_COMMENT_SIGNS = r"(?:/\*)++|(?:\*/)++"
-_HARMLESS = r"""(?:[^"$'()\\/-]++|'[^'()\\]*+')*+"""
-_OPENINGS = rf"\((?:{_HARMLESS}(?:\({_HARMLESS}\)|\())*+"
-_CLOSINGS = rf"\)(?:{_HARMLESS}\)){{0,31}}+"
-_SEMICOLONS = f";(?:{_HARMLESS};)*+"
-
-# Some commands take the rest of the line as it is. The others end at a backslash outside quotes: that of the next
-# command, or of `\\`, which only separates.
-_COMMAND = (
-    rf"\\(?:(?:!|copy|ef|ev|h|help|sf\+?|sv\+?)(?={_BLANK}|\\|\Z)|(?:gx?|o|out|w|write)[ \t]++\|)[^\n]*+"
-    r"|\\[^\\ \t-\r]*+(?:[^\n\\'\"`]++|'(?:[^\n\\']++|\\[^\n])*+'?+|\"[^\n\"]*+\"?+|`[^\n`]*+`?+)*+"
-)
-
-_USUAL_DEPTH = 6  # of parentheses, in a usual statement
 _LONG = 100_000  # characters: a statement that is not copied to look for a word in it
 
 # What asks for a closer look when a semicolon stands behind it: a blank, or the end of a comment.
@@ -132,118 +88,13 @@ _ROUTINES = (["create", "function"], ["create", "procedure"], ["create", "schema
 _INITIALS = ("Cc", "FfPpOoSs", "Rr", "FfPp")
 
 
-def _string(body: str) -> str:
-    """Return the pattern of a string behind its opening quote, together with what continues it."""
-    return f"{body}(?:{_CONTINUED}{body})*+(?!{_CONTINUED})"
-
-
-# What stands behind the quote of a plain string: with standard_conforming_strings, and without.
-_STANDARD, _LENIENT = _RAW, _string(_ESCAPED)
-
-
-def _tokens(plain: str) -> str:
-    """Return the pattern of the tokens that are the same everywhere, or nearly so, the frequent ones first.
-
-    Words that begin with one of ABCEUX, parentheses, dots, semicolons, backslashes and dollar quotes are not among
-    them, nor is anything that is not closed: there a run of these tokens stops, and whoever runs it decides.
-    `plain` is _STANDARD or _LENIENT.
-    """
-    return "|".join(
-        (
-            rf"[^\x00-@A-CEUX\[-^`a-ceux{{-\x7f]{_NAME}*+",
-            f"[{_SYMBOL}]++",
-            f"'{plain}",
-            '"[^"]*+"',
-            f"[0-9]++(?!{_NAME}|[.])",
-            "-(?!-)",
-            r"/(?!\*)",
-            f"[uU](?!&'){_NAME}*+",
-            _COLON,
-            _NUMBER,
-            rf"\$(?:[0-9]++(?:{_WORD})?+|(?!{_DOLLAR_TAG[2:]}))",
-            f"[eE]'{_string(_ESCAPED)}",
-            f"[bBxX]'{_string(_RAW)}",
-            f"[uU]&'{_string(_DOUBLED)}",
-        )
-    )
-
-
-@cache
-def _compile(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern, re.DOTALL)
-
-
-def _run(tokens: str) -> re.Pattern[str]:
-    """Compile a pattern for all tokens up to a stop: group 1 ends with the last token, the match with the gap."""
-    return _compile(f"((?:{_GAP}*+(?:{tokens})++)*+){_GAP}*+")
-
-
-@cache
-def _exact(plain: str) -> re.Pattern[str]:
-    """Return what reads up to a semicolon, a parenthesis, or a keyword that may bound a function body."""
-    tokens = _tokens(plain)
-    words = "|".join(
-        (
-            rf"\.(?:{_GAP}*+(?={_KEYWORD}){_WORD})?+",
-            rf"[Aa](?:[Ss]{_GAP}++(?={_KEYWORD}){_WORD}|{_NAME}*+)",
-            f"(?!{_KEYWORD})(?:[BEXbex](?!')|[Cc]){_NAME}*+",
-        )
-    )
-    closed = rf"\((?:{tokens}|{_ANY_WORD}|[;.]|{_GAP})*+\)"
-    return _run(rf"{tokens}|{closed}|{words}")
-
-
-@cache
-def _without_variables(plain: str) -> re.Pattern[str]:
-    """Return what reads anywhere, up to a variable."""
-    return _run(f"(?!{_VARIABLE})(?:{_tokens(plain)}|{_ANY_WORD}|[;.()])")
-
-
-@cache
-def _usual() -> re.Pattern[str]:
-    """Return what takes a usual statement: group 1 is the statement, behind it the semicolon if all went well.
-
-    It is for standard_conforming_strings.
-    """
-    # All characters below 256 that begin no token of interest: inside parentheses, and outside.
-    inner, outer = r"[\x00-!#%&*-,.0-\[\]-\xff]*+", r"[\x00-!#%&*-,.0-:<-\[\]-\xff]*+"
-    nested = ""
-    for _ in range(_USUAL_DEPTH):
-        nested = rf"|\({_usual_tokens(inner, nested)}\)"
-    void = rf"[; \t-\r]*+(?:(?:{_LINE_COMMENT}|{_COMMENT})[; \t-\r]*+)*+"
-    return _compile(f"{void}({_usual_tokens(outer, nested)})(?:;|)")
-
-
-def _usual_tokens(other: str, nested: str) -> str:
-    """Return the pattern of a run of tokens that tells them apart by the one or two characters before them.
-
-    Words and numbers are not read as such, which saves most of the work. So a quote behind an E begins a string with
-    escapes if what stands before that E cannot belong to the same word or number, and is a plain one if it surely
-    does; `$` begins a dollar quote or a parameter if it cannot belong to a name, and `--` a comment if its first dash
-    cannot be the sign of an exponent. Where there is doubt, the run stops.
-    """
-    tokens = "|".join(
-        (
-            f"'(?<![eE]'){_RAW}{nested}",
-            f"-(?!-)|(?<![0-9.][eE]){_LINE_COMMENT}",
-            '"[^"]*+"',
-            rf"/(?!\*)|{_COMMENT}",
-            rf"'(?<={_ALNUM}[eE]'){_RAW}",
-            rf"'(?<=[eE]')(?<![$.:][eE]'){_ESCAPED}(?!{_BLANK}*+(?:'|--))",
-            rf"\$(?<!{_NAME}\$)(?:\$(?:[^$]++|\$(?!\$))*+\$\$|[0-9]++)",
-            r"[^\x00-\xff]++",
-        )
-    )
-    return f"{other}(?:(?:{tokens}){other})*+"
-
-
 def _end(pattern: str, text: str, position: int) -> int:
     """Return where `pattern`, one that matches everywhere, has matched to."""
-    match = _compile(pattern).match(text, position)
+    match = compiled(pattern).match(text, position)
     return match.end() if match else position
 
 
-def _skip(text: str, position: int, gaps: str = _GAPS) -> int:
+def _skip(text: str, position: int, gaps: str = GAPS) -> int:
     """Return where the `gaps` at `position` end, comments of any depth included."""
     while True:
         position = _end(gaps, text, position)
@@ -255,7 +106,7 @@ def _skip(text: str, position: int, gaps: str = _GAPS) -> int:
 def _comment_end(text: str, start: int) -> int:
     """Return where the comment that opens at `start` ends, however deep it nests."""
     depth = 0
-    for signs in _compile(_COMMENT_SIGNS).finditer(text, start):
+    for signs in compiled(COMMENT_SIGNS).finditer(text, start):
         first, last = signs.span()
         count = (last - first) // 2
         if text[first] == "/":
@@ -296,7 +147,7 @@ def _may_have_body(text: str, start: int) -> bool:
         start = _skip(text, start)
         if text[start : start + 1] not in initials:
             break
-        end = _end(_NAMES, text, start)
+        end = _end(NAMES, text, start)
         words.append(text[start:end].lower())
         start = end
     if words[1:3] == ["or", "replace"]:
@@ -343,7 +194,7 @@ class Lexer:
         """
         if _is_command(self._text, self.position):
             return self.position
-        return _skip(self._text, self.position, _GAPS if self._goes_on else _EMPTY)
+        return _skip(self._text, self.position, GAPS if self._goes_on else EMPTY)
 
     def __iter__(self) -> Iterator[Piece]:
         """Yield what `read()` would return, up to the end."""
@@ -351,7 +202,7 @@ class Lexer:
         while True:
             start = self.position
             usual = self.standard_conforming_strings and not self._goes_on
-            for match in _usual().finditer(text, start) if usual else ():
+            for match in usual_statement().finditer(text, start) if usual else ():
                 start, end = match.span(1)
                 following = match.end()
                 if following == end:
@@ -380,7 +231,7 @@ class Lexer:
         """Do what `read()` does, exactly and whatever comes, from `start` on."""
         text = self._text
         if start < len(text) and text[start] != "\\":
-            start = _skip(text, start, _GAPS if self._goes_on else _EMPTY)
+            start = _skip(text, start, GAPS if self._goes_on else EMPTY)
         if _is_command(text, start):
             self._interrupted, self._goes_on = self._goes_on, False
             return self._command(start)
@@ -398,7 +249,7 @@ class Lexer:
 
     def _command(self, start: int) -> Piece:
         text = self._text
-        position = _end(_COMMAND, text, start)
+        position = _end(COMMAND, text, start)
         end = start + len(text[start:position].rstrip(" \t\n\v\f\r"))
         self.position = position + (2 if text.startswith("\\\\", position) else 0)
         return Piece("command", start, end, self.position, "")
@@ -406,7 +257,7 @@ class Lexer:
     def _statement(self, position: int) -> tuple[int, int]:
         """Read a statement; return where its last token ends, and where what stopped it stands."""
         text, end = self._text, position
-        tokens = _exact(_STANDARD if self.standard_conforming_strings else _LENIENT)
+        tokens = exact(STANDARD if self.standard_conforming_strings else LENIENT)
         while match := tokens.match(text, position):
             end = match.end(1) if match.end(1) > position else end
             position = match.end()
@@ -441,21 +292,21 @@ class Lexer:
         if stop == "$":
             return _dollar_end(text, position)
         if stop == ";":
-            return _end(_SEMICOLONS if self._depth else ";", text, position)
+            return _end(SEMICOLONS if self._depth else ";", text, position)
         if stop == "\\":
             if text[position + 1] == ";" and not self._blocks:  # another statement begins there
                 self._may_have_body = _may_have_body(text, position + 2)
             return position + 2
         if stop == '"':
             raise UnterminatedError("quoted identifier", position)
-        if word := _compile(_KEYWORD).match(text, position):
+        if word := compiled(KEYWORD).match(text, position):
             self._bound(word[0].lower(), position)
             return word.end()
         raise UnterminatedError("quoted string", position)
 
     def _open(self, position: int) -> int:
         text = self._text
-        end = _end(_OPENINGS, text, position)
+        end = _end(OPENINGS, text, position)
         if not self._depth:
             self._opened = position
         self._depth += text.count("(", position, end) - text.count(")", position, end)
@@ -465,7 +316,7 @@ class Lexer:
         text = self._text
         if not self._depth:
             return _end(r"\)++", text, position)
-        end = _end(_CLOSINGS, text, position)
+        end = _end(CLOSINGS, text, position)
         while self._depth and position < end:
             position = text.index(")", position, end) + 1
             self._depth -= 1
@@ -480,7 +331,7 @@ class Lexer:
                 self._blocks += 1 if keyword == "case" else -1
         elif self._may_have_body:
             following = _skip(self._text, position + len(keyword))
-            if _compile(_ATOMIC).match(self._text, following):
+            if compiled(ATOMIC).match(self._text, following):
                 self._begun = self._begun if self._blocks else position
                 self._blocks += 1
 
@@ -502,7 +353,7 @@ def references(
     Raises:
         UnterminatedError: What is given is not a whole statement.
     """
-    tokens = _without_variables(_STANDARD if standard_conforming_strings else _LENIENT)
+    tokens = without_variables(STANDARD if standard_conforming_strings else LENIENT)
     position, end = start, len(text) if end is None else end
     while match := tokens.match(text, position, end):
         position = match.end()
@@ -510,11 +361,11 @@ def references(
             return
         if text.startswith("/*", position):
             position = _comment_end(text, position)
-        elif _compile(_DOLLAR_TAG).match(text, position):
+        elif compiled(DOLLAR_TAG).match(text, position):
             position = _dollar_end(text, position)
-        elif variable := _compile(_VARIABLE).match(text, position, end):
+        elif variable := compiled(VARIABLE).match(text, position, end):
             position = variable.end()
-            form = _FORMS.get(variable[0][1], ":x")
+            form = FORMS.get(variable[0][1], ":x")
             yield Reference(form, variable[0].strip(":'\"{?}"), *variable.span())
         elif text[position] == "\\":
             position += 2

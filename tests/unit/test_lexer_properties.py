@@ -167,7 +167,7 @@ def found(text: str, *, standard: bool = True) -> list[str]:
 @given(anything)
 def test_the_short_cut_and_the_exact_way_agree(text: str) -> None:
     shortened = found(text)
-    with patch.object(lexer, "_usual", lambda: re.compile("()")):
+    with patch.object(lexer, "usual_statement", lambda: re.compile("()")):
         assert found(text) == shortened
 
 
