@@ -23,10 +23,12 @@ FLOORS: dict[str, frozenset[str]] = {
             "readiness",
             "url",
             "sql",
+            "sql.commands",
             "sql.facts",
             "sql.lexer",
             "sql.text",
             "sql.tokens",
+            "sql.variables",
             "sql.window",
         }
     ),

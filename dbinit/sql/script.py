@@ -5,14 +5,18 @@ from typing import NamedTuple
 
 from dbinit.errors import ScriptError, SourceError
 
+from .commands import Kind, parse_command
 from .facts import Footing, chains, copy_quote, footing, reads_copy_data, refusal, sets_standard_strings
 from .lexer import Piece, UnterminatedError
 from .text import Place, SourceText
+from .variables import CommandError, Variables
 from .window import Window
 
 __all__ = ["Statement", "Survey", "read_statements", "survey"]
 
 _NOTHING_RAN = "Nothing was applied."
+# What pg_dump writes around its output, and what only changes how psql shows results.
+_WITHOUT_EFFECT = frozenset({Kind.IGNORED, Kind.RESTRICT, Kind.UNRESTRICT})
 _END_OF_BODY = "if this ends the body of a function, check for proper $$ delimiters around that body"
 
 
@@ -50,7 +54,14 @@ def read_statements(path: str, chunks: Iterator[str]) -> Iterator[Statement]:
         ScriptError: Something is unterminated, is a psql command, or cannot run inside a transaction.
     """
     window = Window(path, chunks)
+    within = False  # a statement
     while piece := _read(window):
+        if piece.kind == "command":
+            _obey(window.source, piece, within=within)
+            continue
+        within = piece.stop == "\\"
+        if piece.start == piece.end:
+            continue
         statement = _statement(window, piece)
         yield statement
         if statement.data is not None:
@@ -112,8 +123,6 @@ def _read(window: Window) -> Piece | None:
 def _statement(window: Window, piece: Piece) -> Statement:
     source = window.source
     text = source.text[piece.start : piece.end]
-    if piece.kind == "command":
-        raise _cannot(source, piece.start, f"the psql command {text.split()[0]} cannot be run by dbinit yet")
     if reason := refusal(text):
         raise _cannot(source, piece.start, reason)
     if (on := sets_standard_strings(text)) is not None:
@@ -123,6 +132,17 @@ def _statement(window: Window, piece: Piece) -> Statement:
     earlier = source.gap.lines if source.gap.at > piece.next else 0  # data of another COPY on the same line
     data_line = source.place(piece.next).line + 1 + earlier
     return Statement(text, source, piece.start, window.data(copy_quote(text)), data_line)
+
+
+def _obey(source: SourceText, piece: Piece, *, within: bool) -> None:
+    """Pass over a command that changes nothing here, and refuse any other by its name."""
+    try:
+        command = parse_command(source.text[piece.start : piece.end], Variables())
+    except CommandError as error:
+        raise _cannot(source, piece.start + error.offset, error.message, error.advice) from None
+    stops = command.kind is Kind.SET and command.arguments[:1] == ("ON_ERROR_STOP",)  # a script always does
+    if within or not (stops or command.kind in _WITHOUT_EFFECT):
+        raise _cannot(source, piece.start, f"the psql command \\{command.name} cannot be run by dbinit yet")
 
 
 def _cannot(source: SourceText, offset: int, reason: str, advice: str = "") -> ScriptError:
