@@ -3,8 +3,10 @@
 import argparse
 import asyncio
 import logging
+import os
 import re
 import signal
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from datetime import timedelta
@@ -63,6 +65,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     chosen = _parser().parse_args(arguments)
     set_up_logging(quiet=chosen.quiet)
+    try:
+        code = _run_command(chosen)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our output has seen enough. What is left in the buffer must not be tried again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.OK
+    except OSError as error:
+        logger.error("the output cannot be written: %s", error.strerror)  # noqa: TRY400 - no traceback
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.USAGE
+    return code
+
+
+def _run_command(chosen: argparse.Namespace) -> int:
     try:
         if chosen.command == "split":
             return _split(chosen)

@@ -18,6 +18,7 @@ import asyncpg
 from .backoff import Verdict, classify, delays
 from .diagnosis import diagnose, short_reason
 from .errors import ConnectError, ConnectionLostError, SettingsError, TlsError
+from .failure import is_connection_loss
 from .probe import answers
 from .settings import InitOptions
 from .url import DatabaseUrl
@@ -27,6 +28,7 @@ __all__ = ["Attempt", "connect_arguments", "connected"]
 _RELEASE_LIMIT = 0.8
 _GRACE = 10.0
 _PROBE_EVERY = 0.15
+_LEAST_LEFT = 0.2  # seconds: too little for another attempt
 _FAILURES = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, ValueError)
 # A dead peer is noticed within 25 s by default, instead of the kernel's two hours.
 _KEEPALIVE = {"keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
@@ -140,9 +142,9 @@ async def _connect_with_backoff(
             if verdict is Verdict.GRACE:
                 grace_end = min(grace_end, clock() + _GRACE)
             left = min(deadline, grace_end if verdict is Verdict.GRACE else deadline) - clock()
-            if verdict is Verdict.PERMANENT or number == options.retry_attempts or left <= 0:
+            if verdict is Verdict.PERMANENT or number == options.retry_attempts or left <= _LEAST_LEFT:
                 raise _final(diagnose(error, url), number, verdict) from None
-            pause = min(next(pauses), left)
+            pause = min(next(pauses), left * 0.8)  # the last attempt needs some time of its own
             on_attempt(Attempt(number, options.retry_attempts, short_reason(error), pause))
         if verdict is Verdict.GRACE:
             await anyio.sleep(pause)
@@ -237,5 +239,5 @@ def _set_keepalive(connection: asyncpg.Connection, wanted: dict[str, int]) -> No
 
 def _is_connection_loss(error: BaseException) -> bool:
     if isinstance(error, asyncpg.PostgresError):
-        return classify(error) is Verdict.TRANSIENT
+        return is_connection_loss(error)
     return isinstance(error, OSError | asyncpg.InterfaceError) and not isinstance(error, ssl.SSLError)

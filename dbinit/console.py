@@ -29,7 +29,7 @@ def set_up_logging(*, quiet: bool) -> None:
 @contextmanager
 def progress(*, wanted: bool) -> Iterator[Callable[[Readiness], None] | None]:
     """Yield an observer that draws a bar, or None where standard error is no terminal or rich is not installed."""
-    if not wanted or not sys.stderr.isatty():
+    if not wanted or sys.stderr is None or not sys.stderr.isatty():
         yield None
         return
     with ExitStack() as stack:

@@ -7,6 +7,7 @@ its lock into an exclusive one is the last and stops the server. `gate.lock` is 
 
 import asyncio
 import os
+import re
 import shutil
 import sys
 import time
@@ -26,6 +27,8 @@ from .url import DatabaseUrl
 
 __all__ = ["embedded_server", "installed_binaries"]
 
+# pg_ctl hands the folder to a shell, and lists of folders are separated by colons.
+_UNUSABLE = re.compile(r"[\"$`\\:\n]")
 _GATE_LIMIT = 90.0
 _START_LIMIT = 60
 _STOP_LIMIT = 30
@@ -94,6 +97,11 @@ def installed_binaries() -> Path:
 
 
 def _acquire(folder: Path) -> _Server:
+    if bad := _UNUSABLE.search(str(folder)):
+        raise EmbeddedServerError(
+            f"no server can be kept in {folder}: PostgreSQL's programs cannot take the character {bad[0]!r} in it",
+            advice="choose another folder",
+        )
     binaries = installed_binaries()
     import fcntl  # noqa: PLC0415 - not on Windows
 

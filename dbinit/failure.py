@@ -47,6 +47,8 @@ def statement_error(error: asyncpg.PostgresError, *, title: str, statement: Stat
 def is_connection_loss(error: asyncpg.PostgresError) -> bool:
     """Tell whether the server or the way to it went away, rather than the statement being wrong."""
     state = error.sqlstate or ""
+    if getattr(error, "severity_en", None) == "ERROR":  # a statement's own, of a connection it made elsewhere
+        return False
     return state.startswith("08") or state in {"57P01", "57P02", "57P03"}
 
 

@@ -5,6 +5,8 @@ A small file is read once and kept. A large one is read again when it is run; it
 
 import codecs
 import hashlib
+import os
+import stat
 import sys
 import zlib
 from collections.abc import Callable, Iterator
@@ -57,7 +59,8 @@ def read_script(path: Path) -> Script:
         raise SourceError(f"{path} is empty", advice=_SET_PATH)
     checked = digest.end()
     again = partial(iter, kept) if kept is not None else partial(_chunks_again, path, opened, checked)
-    return Script(path.name, str(path), checked, again)
+    name = os.fsencode(path.name).decode(errors="replace")  # the history is UTF-8, a file's name may be anything
+    return Script(name, str(path), checked, again)
 
 
 def checksum(text: str) -> str:
@@ -145,6 +148,8 @@ def _refuse_other_formats(path: Path, data: bytes) -> None:
 
 
 def _open(path: Path) -> IO[bytes]:
+    if not path.is_dir() and stat.S_ISCHR(path.stat().st_mode):
+        raise SourceError(f"{path} is a device, but a file of SQL is meant", advice=_SET_PATH)
     if path.suffix != ".gz":
         return path.open("rb")
     import gzip  # noqa: PLC0415 - seldom needed

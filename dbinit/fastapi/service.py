@@ -41,7 +41,9 @@ class Service:
     def readiness(self) -> Readiness:
         """How far the start has come; failed where not even the settings could be read."""
         if self._initializer is None:
-            return Readiness(phase=Phase.FAILED if self.failure else Phase.NEW)
+            if self.failure is None:
+                return Readiness()
+            return Readiness(phase=Phase.FAILED, error=type(self.failure).__name__)
         return self._initializer.readiness
 
     @property

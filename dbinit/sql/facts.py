@@ -64,11 +64,18 @@ _CONCURRENTLY = re.compile(
 _COMMITS = re.compile(r"\b(?:commit|rollback)\s*(?:and\b|;)", re.IGNORECASE)
 _DEFINING = frozenset({"ALTER", "COMMENT", "CREATE", "DROP", "GRANT", "REVOKE", "SECURITY", "SET"})
 _CHANGING = frozenset({"DELETE", "INSERT", "MERGE", "UPDATE", "WITH"})
+# An extension's script does what it likes; and a value added to an enum can be used in the same transaction only if
+# neither it nor the type was made behind a savepoint.
+_STAND_ALONE = (["CREATE", "EXTENSION"], ["CREATE", "TYPE"], ["ALTER", "TYPE"])
 # CREATE TABLE AS and CREATE MATERIALIZED VIEW run a query, and a new column may take its values from a sequence.
 _FILLS = re.compile(
     r"\b(?:table|materialized)\b.*?\bas\b[\s(]*(?:select|with|values|table|execute)\b|\b(?:next|set)val\b",
     re.IGNORECASE | re.DOTALL,
 )
+_ENCODING = re.compile(
+    r"set\s+(?:(?:session|local)\s+)?(?:client_encoding\s*(?:=|\bto\b)|names)\s*['\"]?([\w-]+)", re.IGNORECASE
+)
+_UTF8 = re.compile(r"utf-?8|unicode|default", re.IGNORECASE)
 _CHAINS = re.compile(r"(?<!\bno\s)\bchain\s*\Z", re.IGNORECASE)
 _SET_CONFIG = re.compile(r"select\s+(?:pg_catalog\s*\.\s*)?set_config\s*\(", re.IGNORECASE)
 
@@ -136,7 +143,7 @@ def company(statement: str) -> Company:
     first = words[0] if words else ""
     if first in _CHANGING:
         return Company.ROWS
-    if first not in _DEFINING or words == ["CREATE", "EXTENSION"]:
+    if first not in _DEFINING or words in _STAND_ALONE:
         return Company.NONE
     return Company.ROWS if _FILLS.search(statement) else Company.DEFINITIONS
 
@@ -149,6 +156,8 @@ def refusal(statement: str) -> str:
             return "two-phase transactions cannot be run from a script"
         case ["COPY", *_] if not reads_copy_data(statement) and _COPY_OUT.search(statement):
             return "COPY to stdout has nowhere to write to; take the statement out of the file"
+        case ["SET", *_] if (encoding := _ENCODING.match(statement)) and not _UTF8.fullmatch(encoding[1]):
+            return f"the file is read and sent as UTF-8, not as {encoding[1]}; save it as UTF-8 and take this out"
     return ""
 
 

@@ -18,7 +18,7 @@ _PLAIN, _ESCAPED = r"'(?:[^']|'')*+'?+", r"'(?:[^'\\]|''|\\.)*+'?+"
 _PASSWORD = re.compile(
     # Without a blank between, it is the end of a literal ('password') or English (a password's length).
     r"(?P<before>\bPASSWORD(?:\s|--[^\r\n]*|/\*.*?\*/)++)"
-    rf"(?P<secret>E{_ESCAPED}(?:{_GO_ON}{_ESCAPED})*|(?:U&)?{_PLAIN}(?:{_GO_ON}{_PLAIN})*"
+    rf"(?P<secret>''(?!')[^']*''|E{_ESCAPED}(?:{_GO_ON}{_ESCAPED})*|(?:U&)?{_PLAIN}(?:{_GO_ON}{_PLAIN})*"
     r"|\$(?P<tag>\w*)\$.*?(?:\$(?P=tag)\$|\Z))",
     re.IGNORECASE | re.DOTALL,
 )

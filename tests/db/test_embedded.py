@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from dbinit import ExitCode
-from dbinit.embedded import installed_binaries
+from dbinit import EmbeddedServerError, ExitCode
+from dbinit.embedded import embedded_server, installed_binaries
 from dbinit.programs import reachable_binaries, run_program, server_account
 from tests.kit.patience import eventually
 from tests.kit.process import ROOT, dbinit, finished, run_dbinit, running
@@ -146,3 +146,10 @@ def test_starters_at_once_share_one_server(folder: Path, write: Write) -> None:
     assert sum("Applied " in end.err for end in ends) == 1
     assert not is_running(folder)
     assert time.monotonic() - began < 60
+
+
+@pytest.mark.parametrize("name", ["a:b", 'a"b', "a$b", "a\\b"])
+async def test_a_folder_that_the_programs_cannot_take_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(EmbeddedServerError, match="cannot take the character"):
+        async with embedded_server(tmp_path / name):
+            pass

@@ -10,7 +10,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from dbinit import Outcome, StatementError, executor
+from dbinit import Outcome, ScriptError, StatementError, executor
 from tests.kit.process import ROOT, environment, run_dbinit
 from tests.kit.server import Server
 from tests.kit.starts import initialize
@@ -398,3 +398,23 @@ async def test_a_script_from_standard_input(connection: asyncpg.Connection, data
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
     assert "already initialized" in second.stderr
     assert await words(connection) == [(1, "é")]
+
+
+async def test_an_error_of_a_connection_made_elsewhere_is_the_statements_own(database_url: str, write: Write) -> None:
+    script = "SELECT 1;\nDO $$ BEGIN RAISE EXCEPTION 'no partner' USING ERRCODE = '08001'; END $$;"
+    with pytest.raises(StatementError, match="no partner") as caught:
+        await initialize(database_url, write(script))
+    assert caught.value.line == 2
+
+
+async def test_a_value_added_to_a_new_enum_can_be_used_at_once(database_url: str, write: Write) -> None:
+    tables = "".join(f"CREATE TABLE t{number} ();\n" for number in range(9))
+    script = (
+        f"CREATE TYPE mood AS ENUM ('a');\n{tables}ALTER TYPE mood ADD VALUE 'b';\nCREATE TABLE m (v mood DEFAULT 'b');"
+    )
+    assert (await initialize(database_url, write(script))).statements == 12
+
+
+async def test_another_encoding_is_refused(database_url: str, write: Write) -> None:
+    with pytest.raises(ScriptError, match="sent as UTF-8, not as LATIN1"):
+        await initialize(database_url, write("SET client_encoding = 'LATIN1'; SELECT 1;"))

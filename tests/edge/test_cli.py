@@ -16,7 +16,7 @@ from dbinit.lock import lock_key
 from dbinit.settings import KNOWN_VARIABLES
 from tests.kit.network import dead_port, silent_peer
 from tests.kit.patience import eventually_async
-from tests.kit.process import Finished, Process, dbinit, finished, run_dbinit, run_on_terminal
+from tests.kit.process import Finished, Process, dbinit, finished, run_dbinit, run_on_terminal, running
 from tests.kit.server import Server
 
 Write = Callable[[str], Path]
@@ -350,3 +350,13 @@ def test_without_rich_a_terminal_gets_plain_lines(database_url: str, write: Writ
 
     assert code == 0
     assert "\x1b[" not in text
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
+    script = tmp_path / "many.sql"
+    script.write_text("SELECT 1;\n" * 20_000)
+    command = f"{sys.executable} -m dbinit split {script} | head -1"
+    with running("bash", "-o", "pipefail", "-c", command) as process:
+        assert process.wait() == 0
+        assert process.out.startswith(f"{script}:1:1: SELECT 1")
+        assert process.err == ""

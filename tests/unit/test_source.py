@@ -122,10 +122,11 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def refuse(path: Path, *_: Any) -> IO[bytes]:
         raise PermissionError(13, "Permission denied", str(path))
 
+    file = write(tmp_path, b"SELECT 1;")
     # Not by the file's mode: a superuser may read any.
     monkeypatch.setattr(Path, "open", refuse)
-    error = refusal(tmp_path / "init-db.sql")
-    assert error.message == f"{tmp_path / 'init-db.sql'} cannot be read: Permission denied"
+    error = refusal(file)
+    assert error.message == f"{file} cannot be read: Permission denied"
     assert "permissions" in error.advice
 
 

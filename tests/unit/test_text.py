@@ -231,3 +231,9 @@ def test_no_password_is_shown_and_the_caret_stands_right(literal: str, blank: st
     assert CANARY not in source(text).excerpt(offset)
     if not len(head) <= offset < len(head) + len(literal):
         assert excerpt(text, offset)[2] == text[offset].strip("\n")
+
+
+def test_a_password_in_a_literal_within_a_literal_is_hidden() -> None:
+    hidden = hide_passwords("EXECUTE 'CREATE ROLE a PASSWORD ''Zqcanaryq7'' LOGIN'")
+    assert "Zqcanaryq7" not in hidden
+    assert hidden.endswith(" LOGIN'")
