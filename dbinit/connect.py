@@ -87,7 +87,7 @@ async def connected(
             raise ConnectionLostError(
                 f"the connection to {url} broke: {short_reason(error)}",
                 advice="start again: dbinit reads the history before it decides what is left to do",
-                outcome="Nothing was applied, unless the connection broke in the very moment of the commit.",
+                outcome="What was not committed is rolled back; whether a commit under way was reached is not known.",
             ) from None
         raise
     on_farewell(asyncio.create_task(_release(connection)))
@@ -155,9 +155,7 @@ async def _connect_with_backoff(
 
 def _final(error: ConnectError | SettingsError, attempts: int, verdict: Verdict) -> ConnectError | SettingsError:
     if verdict is not Verdict.PERMANENT:
-        error.outcome = f"Gave up after {attempts} attempt{'s' if attempts > 1 else ''}. Nothing was applied."
-    else:
-        error.outcome = "Nothing was applied."
+        error.outcome = f"Gave up after {attempts} attempt{'s' if attempts > 1 else ''}. {error.outcome}"
     return error
 
 
@@ -221,7 +219,6 @@ def _check_certificates(url: DatabaseUrl) -> None:
             raise TlsError(
                 f"the file that {name} names is not there: {path}",
                 advice=f"correct {name} in DATABASE_URL, or mount the file",
-                outcome="Nothing was applied.",
             )
 
 

@@ -47,13 +47,16 @@ class ExitCode(IntEnum):
     """Another starter held the lock for too long."""
 
 
+NOTHING_APPLIED = "Nothing was applied."
+
+
 class DbInitError(Exception):
     """Base of all errors of this package.
 
     Args:
         message: What happened, and where.
         advice: What to do about it; may be empty.
-        outcome: What was applied and what was not; may be empty.
+        outcome: What was applied and what was not. Default: nothing was applied.
     """
 
     exit_code: ClassVar[ExitCode] = ExitCode.FAILED
@@ -62,12 +65,10 @@ class DbInitError(Exception):
         super().__init__(message)
         self.message = message
         self.advice = advice
-        self.outcome = outcome
+        self.outcome = outcome or NOTHING_APPLIED
 
     def __str__(self) -> str:
-        parts = [self.message]
-        if self.outcome:
-            parts.append(self.outcome)
+        parts = [self.message, self.outcome]
         if self.advice:
             parts.append(f"What to do: {self.advice}")
         return "\n".join(parts)

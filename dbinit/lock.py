@@ -68,7 +68,6 @@ async def _begin(connection: asyncpg.Connection, key: int, wait: timedelta, on_w
             raise LockTimeoutError(
                 f"another starter has held the migration lock for {format_duration(wait.total_seconds())}",
                 advice="look for a dbinit in pg_stat_activity; if it works, raise DBINIT_LOCK_WAIT",
-                outcome="Nothing was applied.",
             )
         jittered = pause * random.uniform(0.5, 1)  # noqa: S311 - no secret
         await anyio.sleep(max(0.0, min(jittered, deadline - time.monotonic())))

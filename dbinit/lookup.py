@@ -92,7 +92,6 @@ def settle(decision: Decision, script: Script) -> Outcome | None:
         raise FileChangedError(
             f"{script.path} was edited since it was applied (its checksum is now {script.checksum[:12]})",
             advice="restore the file, or set DBINIT_ON_CHANGE to rerun (the file is idempotent) or warn",
-            outcome="Nothing was applied.",
         )
     return None
 

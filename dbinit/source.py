@@ -95,7 +95,7 @@ def _chunks_again(path: Path, opened: Open, expected: str) -> Iterator[str]:
         digest.add(chunk)
         yield chunk
     if digest.end() != expected:
-        raise SourceError(f"{path} was changed while it was read", advice="start again", outcome="Nothing was applied.")
+        raise SourceError(f"{path} was changed while it was read", advice="start again")
 
 
 def _chunks(path: Path, opened: Open) -> Iterator[str]:

@@ -11,7 +11,7 @@ from dataclasses import replace
 import asyncpg
 
 from . import history
-from .errors import FileChangedError, StatementError
+from .errors import NOTHING_APPLIED, DbInitError, FileChangedError, StatementError
 from .executor import run_statements
 from .model import Applied, Outcome, Script
 from .readiness import Phase, Step
@@ -57,15 +57,28 @@ class Journey:
             StatementError: PostgreSQL refused a statement; the error says how far the script has come.
             FileChangedError: What has been run of the script before is not what it begins with now.
         """
+        try:
+            await self._go()
+        except DbInitError as error:
+            if done := self._row.statements:
+                error.outcome = (
+                    f"The first {done} of {self._total} statements are applied; the next start goes on there."
+                )
+            else:
+                error.outcome = NOTHING_APPLIED
+            raise
+
+    async def _go(self) -> None:
         settings: list[Statement] = []
         for number, statement in enumerate(read_statements(self._script.path, self._script.chunks()), start=1):
             self._progress.update(statement.text.encode() + b"\0")
-            if number <= self._resumed_at:
-                settings += [statement] if sets_session(statement.text) else []
-                if number == self._resumed_at:
-                    await self._resume(settings)
-            else:
-                await self._run(number, statement)
+            if number > self._resumed_at:
+                await self._take(number, statement)
+                continue
+            if sets_session(statement.text):
+                settings.append(statement)
+            if number == self._resumed_at:
+                await self._resume(settings)
 
     async def _resume(self, settings: list[Statement]) -> None:
         if self._progress.hexdigest() != self._row.progress:
@@ -76,18 +89,6 @@ class Journey:
             )
         for statement in settings:  # this session has not been told yet
             await self._connection.execute(statement.text)
-
-    async def _run(self, number: int, statement: Statement) -> None:
-        try:
-            await self._take(number, statement)
-        except StatementError as error:
-            done = self._row.statements
-            error.outcome = (
-                f"The first {done} of {self._total} statements are applied and recorded; the next start goes on there."
-                if done
-                else "Nothing was applied."
-            )
-            raise
 
     async def _take(self, number: int, statement: Statement) -> None:
         stands = footing(statement.text)

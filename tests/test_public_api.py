@@ -143,9 +143,9 @@ def test_the_exit_codes() -> None:
 
 
 def test_an_error_says_what_happened_what_came_of_it_and_what_to_do() -> None:
-    error = DbInitError("It broke.", advice="mend it", outcome="Nothing was applied.")
-    assert str(error) == "It broke.\nNothing was applied.\nWhat to do: mend it"
-    assert str(DbInitError("It broke.")) == "It broke."
+    error = DbInitError("It broke.", advice="mend it", outcome="Half was applied.")
+    assert str(error) == "It broke.\nHalf was applied.\nWhat to do: mend it"
+    assert str(DbInitError("It broke.")) == "It broke.\nNothing was applied."
 
 
 @pytest.mark.parametrize(

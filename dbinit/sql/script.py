@@ -14,7 +14,6 @@ from .window import Window
 
 __all__ = ["Statement", "Survey", "read_statements", "survey"]
 
-_NOTHING_RAN = "Nothing was applied."
 # What pg_dump writes around its output, and what only changes how psql shows results.
 _WITHOUT_EFFECT = frozenset({Kind.IGNORED, Kind.RESTRICT, Kind.UNRESTRICT})
 _END_OF_BODY = "if this ends the body of a function, check for proper $$ delimiters around that body"
@@ -107,7 +106,7 @@ def survey(path: str, chunks: Iterator[str]) -> Survey:
     if open_block:
         raise _cannot(open_block.source, open_block.offset, "this transaction is begun and never committed")
     if not count:
-        raise SourceError(f"{path} holds no SQL statement, only comments", outcome=_NOTHING_RAN)
+        raise SourceError(f"{path} holds no SQL statement, only comments")
     return Survey(count, stepwise)
 
 
@@ -117,7 +116,7 @@ def _read(window: Window) -> Piece | None:
     except UnterminatedError as error:
         message = f"this {error.what} is opened here and never closed:"
         excerpt = window.source.excerpt(error.offset)
-        raise ScriptError(f"{message}\n{excerpt}", advice="close it", outcome=_NOTHING_RAN) from None
+        raise ScriptError(f"{message}\n{excerpt}", advice="close it") from None
 
 
 def _statement(window: Window, piece: Piece) -> Statement:
@@ -146,4 +145,4 @@ def _obey(source: SourceText, piece: Piece, *, within: bool) -> None:
 
 
 def _cannot(source: SourceText, offset: int, reason: str, advice: str = "") -> ScriptError:
-    return ScriptError(f"{reason}:\n{source.excerpt(offset)}", advice=advice, outcome=_NOTHING_RAN)
+    return ScriptError(f"{reason}:\n{source.excerpt(offset)}", advice=advice)

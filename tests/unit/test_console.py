@@ -107,6 +107,7 @@ def test_an_error_as_json_has_what_it_knows_and_nothing_empty(capsys: Capture) -
             "type": "StatementError",
             "exit_code": 1,
             "message": "It failed.",
+            "outcome": "Nothing was applied.",
             "advice": "mend it",
             "sqlstate": "42P07",
             "line": 3,
@@ -125,7 +126,7 @@ def test_settings_come_with_their_problems(capsys: Capture) -> None:
 def test_an_error_in_words_goes_to_standard_error(capsys: Capture) -> None:
     set_up_logging(quiet=True)
     print_error(DbInitError("It broke.", advice="mend it"), as_json=False)
-    assert capsys.readouterr() == ("", "It broke.\nWhat to do: mend it\n")
+    assert capsys.readouterr() == ("", "It broke.\nNothing was applied.\nWhat to do: mend it\n")
 
 
 @pytest.mark.parametrize(("quiet", "shown"), [(False, "news\nwarning\n"), (True, "warning\n")])

@@ -213,8 +213,8 @@ def test_all_mistakes_are_reported_at_once() -> None:
 
 
 def test_one_mistake_and_many_have_headings_of_their_own() -> None:
-    assert str(SettingsError(("a",))) == "A setting cannot be used:\n  - a"
-    assert str(SettingsError(("a", "b"))) == "Some settings cannot be used:\n  - a\n  - b"
+    assert SettingsError(("a",)).message == "A setting cannot be used:\n  - a"
+    assert SettingsError(("a", "b")).message == "Some settings cannot be used:\n  - a\n  - b"
 
 
 def test_without_a_url_the_error_says_how_to_try_it() -> None:
