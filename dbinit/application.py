@@ -14,10 +14,11 @@ import anyio
 import asyncpg
 
 from . import history
+from .backoff import is_connection_loss
 from .durations import format_duration
 from .errors import FileChangedError
 from .executor import run_statements
-from .failure import is_connection_loss, statement_error
+from .failure import statement_error
 from .lock import lock_key, locked_transaction
 from .lookup import look, settle
 from .model import Applied, Outcome, Script

@@ -11,7 +11,7 @@ from enum import Enum
 
 import asyncpg
 
-__all__ = ["MAX_DELAY", "Verdict", "classify", "delays", "is_tls_refusal"]
+__all__ = ["MAX_DELAY", "Verdict", "classify", "delays", "is_connection_loss", "is_tls_refusal"]
 
 MAX_DELAY = 30.0
 """The longest pause between two attempts, in seconds."""
@@ -73,3 +73,11 @@ def _classify_state(state: str) -> Verdict:
     if state in _TRANSIENT_STATES or (state.startswith("08") and state != _PROTOCOL_VIOLATION):
         return Verdict.TRANSIENT
     return Verdict.GRACE if state == _DATABASE_MISSING else Verdict.PERMANENT
+
+
+def is_connection_loss(error: asyncpg.PostgresError) -> bool:
+    """Tell whether the server or the way to it went away, rather than the statement being wrong."""
+    state = error.sqlstate or ""
+    if getattr(error, "severity_en", None) == "ERROR":  # a statement's own, of a connection it made elsewhere
+        return False
+    return state.startswith("08") or state in {"57P01", "57P02", "57P03"}

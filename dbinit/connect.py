@@ -15,10 +15,9 @@ from urllib.parse import urlencode
 import anyio
 import asyncpg
 
-from .backoff import Verdict, classify, delays
+from .backoff import Verdict, classify, delays, is_connection_loss
 from .diagnosis import diagnose, short_reason
 from .errors import ConnectError, ConnectionLostError, SettingsError, TlsError
-from .failure import is_connection_loss
 from .probe import answers
 from .settings import InitOptions
 from .url import DatabaseUrl

@@ -14,7 +14,8 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
-from .failure import is_connection_loss, statement_error
+from .backoff import is_connection_loss
+from .failure import statement_error
 from .sql.facts import Company, company
 from .sql.script import Statement
 from .sql.text import hide_passwords

@@ -9,7 +9,7 @@ from .errors import PrivilegeError, ReadOnlyDatabaseError, StatementError
 from .sql.script import Statement
 from .sql.text import hide_passwords
 
-__all__ = ["is_connection_loss", "statement_error"]
+__all__ = ["statement_error"]
 
 _CLASSES: dict[str, type[StatementError]] = {"42501": PrivilegeError, "25006": ReadOnlyDatabaseError}
 _DATA_LINE = re.compile(r"^COPY .*?, line (\d+)", re.MULTILINE)
@@ -42,14 +42,6 @@ def statement_error(error: asyncpg.PostgresError, *, title: str, statement: Stat
         advice=advise(state, message, statement.text if statement else ""),
         outcome=ROLLED_BACK,
     )
-
-
-def is_connection_loss(error: asyncpg.PostgresError) -> bool:
-    """Tell whether the server or the way to it went away, rather than the statement being wrong."""
-    state = error.sqlstate or ""
-    if getattr(error, "severity_en", None) == "ERROR":  # a statement's own, of a connection it made elsewhere
-        return False
-    return state.startswith("08") or state in {"57P01", "57P02", "57P03"}
 
 
 def _locate(error: asyncpg.PostgresError, statement: Statement) -> tuple[int, int, str]:

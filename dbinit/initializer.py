@@ -13,6 +13,7 @@ from typing import Any, Self
 import anyio
 import asyncpg
 
+from .backoff import is_connection_loss
 from .connect import Attempt, connect_arguments, connected
 from .diagnosis import diagnose
 from .durations import format_duration
@@ -217,10 +218,10 @@ class Initializer:
             try:
                 yield connection
             except asyncpg.PostgresError as error:
-                from .failure import is_connection_loss, statement_error  # noqa: PLC0415 - seldom needed
-
                 if is_connection_loss(error):
                     raise
+                from .failure import statement_error  # noqa: PLC0415 - seldom needed
+
                 raise statement_error(error, title="PostgreSQL refused to show the history:") from None
 
     @asynccontextmanager

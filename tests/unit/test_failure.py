@@ -6,8 +6,9 @@ from asyncpg import exceptions
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dbinit.backoff import is_connection_loss
 from dbinit.errors import ExitCode, PrivilegeError, ReadOnlyDatabaseError, StatementError
-from dbinit.failure import is_connection_loss, statement_error
+from dbinit.failure import statement_error
 from dbinit.sql.script import Statement
 from dbinit.sql.text import SourceText
 
