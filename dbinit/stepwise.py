@@ -79,6 +79,11 @@ class Journey:
                 settings.append(statement)
             if number == self._resumed_at:
                 await self._resume(settings)
+        if self._total < self._resumed_at:
+            await self._resume(settings)  # which refuses: of what was run, some is gone
+        if self._row.outcome is Outcome.UNFINISHED:  # what was left to do has been taken out of the script
+            async with transaction(self._connection):
+                await self._advance(self._total)
 
     async def _resume(self, settings: list[Statement]) -> None:
         if self._progress.hexdigest() != self._row.progress:

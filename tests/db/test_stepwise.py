@@ -84,6 +84,24 @@ async def test_what_was_run_may_not_be_edited(database_url: str, write: Write) -
         )
 
 
+@pytest.mark.parametrize(("kept", "expected"), [(8, "applied"), (6, "unfinished")], ids=["all that was run", "less"])
+async def test_a_script_that_was_cut_short_is_finished_or_refused(
+    kept: int, expected: str, connection: asyncpg.Connection, database_url: str, write: Write
+) -> None:
+    script = SCRIPT.format(last="SELECT 1/0;")
+    with pytest.raises(StatementError):
+        await initialize(database_url, write(script))
+    shorter = "".join(script.splitlines(keepends=True)[:kept])
+
+    if expected == "applied":
+        assert (await initialize(database_url, write(shorter))).outcome is Outcome.APPLIED
+    else:
+        with pytest.raises(FileChangedError, match="interrupted behind statement 8"):
+            await initialize(database_url, write(shorter))
+
+    assert await connection.fetchval("SELECT outcome FROM dbinit_history") == expected
+
+
 async def test_settings_of_the_session_are_made_again(
     connection: asyncpg.Connection, database_url: str, write: Write
 ) -> None:
