@@ -5,6 +5,7 @@ transactions is run step by step instead; then the lock is held by a transaction
 """
 
 import logging
+import os
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -17,7 +18,7 @@ from . import history
 from .backoff import is_connection_loss
 from .durations import format_duration
 from .errors import FileChangedError
-from .executor import run_statements
+from .executor import run_script
 from .failure import statement_error
 from .lock import lock_key, locked_transaction
 from .lookup import look, settle
@@ -25,7 +26,8 @@ from .model import Applied, Outcome, Script
 from .planning import Decision
 from .readiness import Phase, Step
 from .settings import InitOptions
-from .sql.script import Survey, read_statements, survey
+from .sql.context import Context, Session
+from .sql.survey import Survey, survey
 from .stepwise import Journey
 from .transaction import transaction
 
@@ -61,7 +63,8 @@ async def apply(
         DbInitError: It could not be applied; everything was rolled back, unless the error says otherwise.
     """
     # Before the lock, so that a file that cannot be read makes nobody wait.
-    found = await anyio.to_thread.run_sync(survey, script.path, script.chunks())
+    context = Context(options.variables, _session(connection))
+    found = await anyio.to_thread.run_sync(survey, script, context)
 
     def on_wait() -> None:
         logger.info("Another starter holds the migration lock; waiting for it to finish...")
@@ -71,12 +74,12 @@ async def apply(
     try:
         if found.stepwise is None:
             async with locked_transaction(connection, key, options.lock_wait, on_wait):
-                done = await _apply_whole(connection, script, options, step, found.statements)
+                done = await _apply_whole(connection, found, options, step)
         else:
             async with connect() as guard, locked_transaction(guard, key, options.lock_wait, on_wait):
                 # The lock is idle while the work is done elsewhere, for as long as that takes.
                 await guard.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
-                done = await _apply_stepwise(connection, script, options, step, found)
+                done = await _apply_stepwise(connection, found, options, step)
     except asyncpg.PostgresError as error:
         if is_connection_loss(error):
             raise
@@ -86,10 +89,9 @@ async def apply(
     return done
 
 
-async def _apply_whole(
-    connection: asyncpg.Connection, script: Script, options: InitOptions, step: Step, total: int
-) -> Application:
+async def _apply_whole(connection: asyncpg.Connection, found: Survey, options: InitOptions, step: Step) -> Application:
     """Run all of the script and record it, in the transaction that holds the lock."""
+    script = found.script
     decision, rows = await look(connection, script, options)
     if outcome := settle(decision, script):
         return Application(outcome)
@@ -103,22 +105,21 @@ async def _apply_whole(
     if decision is Decision.ADOPT:
         done = Application(Outcome.ADOPTED)
     else:
-        _announce(decision, script, total)
-        step(Phase.APPLYING, statements=total)
+        _announce(decision, found)
+        step(Phase.APPLYING, statements=found.statements)
         await _set_limits(connection, options, "SET LOCAL")
         began = time.monotonic()
-        statements = read_statements(script.path, script.chunks())
-        await run_statements(connection, statements, total, lambda n: step(Phase.APPLYING, statement=n))
-        done = Application(Outcome.APPLIED, total, time.monotonic() - began)
+        count = await run_script(connection, found, lambda n: step(Phase.APPLYING, statement=n))
+        done = Application(Outcome.APPLIED, count, time.monotonic() - began)
     await history.record(connection, options.history_schema, history.Entry(script.name, script.checksum, *done))
     return done
 
 
 async def _apply_stepwise(
-    connection: asyncpg.Connection, script: Script, options: InitOptions, step: Step, found: Survey
+    connection: asyncpg.Connection, found: Survey, options: InitOptions, step: Step
 ) -> Application:
     """Run a script that controls its own transactions, recording how far it has come after each step."""
-    schema = options.history_schema
+    script, schema = found.script, options.history_schema
     async with transaction(connection):
         decision, rows = await look(connection, script, options)
         if outcome := settle(decision, script):
@@ -132,12 +133,21 @@ async def _apply_stepwise(
                 return Application(outcome)
     rows = await history.read(connection, schema) or []
     row = next(row for row in reversed(rows) if row.script == script.name)
-    _announce_stepwise(decision, script, found, row)
+    _announce_stepwise(decision, found, row)
     step(Phase.APPLYING, statements=found.statements)
     await _set_limits(connection, options, "SET")
     began = time.monotonic()
-    await Journey(connection, schema, script, row, found.statements, step).go()
-    return Application(Outcome.APPLIED, found.statements, time.monotonic() - began)
+    count = await Journey(connection, schema, found, row, step).go()
+    return Application(Outcome.APPLIED, count, time.monotonic() - began)
+
+
+def _session(connection: asyncpg.Connection) -> Session:
+    """Return where a connection has led to, which the driver knows without asking."""
+    known, address = connection._params, connection._addr  # type: ignore[attr-defined]  # noqa: SLF001 - no public way
+    host, port = address if isinstance(address, tuple) else os.path.split(address)
+    version = connection.get_server_version()
+    number = version.major * 10000 + version.minor
+    return Session(known.database, known.user, str(host), str(port).removeprefix(".s.PGSQL."), number)
 
 
 async def _set_limits(connection: asyncpg.Connection, options: InitOptions, command: str) -> None:
@@ -148,17 +158,17 @@ async def _set_limits(connection: asyncpg.Connection, options: InitOptions, comm
             await connection.execute(f"{command} {name} = {max(round(limit.total_seconds() * 1000), 1)}")
 
 
-def _announce(decision: Decision, script: Script, statements: int) -> None:
+def _announce(decision: Decision, found: Survey) -> None:
     if decision is Decision.RERUN:
-        logger.info("%s was edited since it was applied; running it again", script.path)
-    logger.info("Running %s (%d statements)...", script.path, statements)
+        logger.info("%s was edited since it was applied; running it again", found.script.path)
+    logger.info("Running %s (%d statements)...", found.script.path, found.statements)
 
 
-def _announce_stepwise(decision: Decision, script: Script, found: Survey, row: Applied) -> None:
+def _announce_stepwise(decision: Decision, found: Survey, row: Applied) -> None:
     if decision is Decision.RESUME:
-        logger.info("%s was interrupted; going on behind statement %d", script.path, row.statements)
+        logger.info("%s was interrupted; going on behind statement %d", found.script.path, row.statements)
     else:
-        _announce(decision, script, found.statements)
+        _announce(decision, found)
     if found.stepwise:
         words = " ".join(found.stepwise.text.split()[:3])
         logger.info(

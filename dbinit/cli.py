@@ -35,6 +35,7 @@ environment:
   DATABASE_URL            postgresql://user:password@host:5432/database, or embedded:///folder
   DATABASE_URL_FILE       a file that holds it (a mounted secret)
   MIGRATION_PATH          the file of SQL (scripts/init-db.sql)
+  DBINIT_INCLUDE_ROOT     the folder that it may read files from (its own)
   DB_RETRY_ATTEMPTS       attempts to connect; 0 for as many as fit into the deadline (5)
   DB_RETRY_DELAY          first pause between them, doubling up to 30s (5s)
   DBINIT_CONNECT_TIMEOUT  limit for one attempt (10s)
@@ -113,6 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     split = commands.add_parser("split", help="show how files are read, without a database: a statement a line")
     split.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a file of SQL; - for standard input")
     split.add_argument("--json", action="store_true", help="one JSON object a statement, with its exact text")
+    _add_script(split, default=argparse.SUPPRESS)
     for command in (up, status, wait):
         # What stood before the command must not be overwritten by the command's own defaults.
         _add_common(command, default=argparse.SUPPRESS)
@@ -124,8 +126,39 @@ def _parser() -> argparse.ArgumentParser:
 def _add_common(parser: argparse.ArgumentParser, **default: Any) -> None:
     parser.add_argument("--url", help="the database (default: DATABASE_URL, which does not show in ps)", **default)
     parser.add_argument("--path", type=Path, help="the file of SQL (default: MIGRATION_PATH)", **default)
+    _add_script(parser, **default)
     parser.add_argument("--json", action="store_true", help="print one JSON object on standard output", **default)
     parser.add_argument("-q", "--quiet", action="store_true", help="log warnings and errors only", **default)
+
+
+def _add_script(parser: argparse.ArgumentParser, **default: Any) -> None:
+    parser.add_argument(
+        *("-v", "--variable"),
+        action=_Collect,
+        dest="variables",
+        metavar="NAME=VALUE",
+        help="a variable of the script, as psql has them; may be given more than once",
+        **({"default": ()} | default),
+    )
+    parser.add_argument(
+        "--include-root",
+        type=Path,
+        metavar="FOLDER",
+        help="where files must be that the script includes (default: DBINIT_INCLUDE_ROOT, or the script's folder)",
+        **default,
+    )
+
+
+class _Collect(argparse.Action):
+    """Collects NAME=VALUE; an error does not repeat the value, which may be a password."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, _: str | None = None
+    ) -> None:
+        name, sign, value = values.partition("=")
+        if not sign or not name:
+            parser.error("-v needs a name and a value, as in -v name=value")
+        setattr(namespace, self.dest, (*getattr(namespace, self.dest, ()), (name, value)))
 
 
 def _duration(text: str) -> timedelta:
@@ -169,19 +202,22 @@ async def _run(chosen: argparse.Namespace) -> int:
 
 
 def _overrides(chosen: argparse.Namespace) -> dict[str, Any]:
-    overrides = {"database_url": chosen.url, "migrations_path": chosen.path}
+    overrides = {"database_url": chosen.url, "migrations_path": chosen.path, "include_root": chosen.include_root}
+    if chosen.variables:
+        overrides["variables"] = dict(chosen.variables)
     if chosen.command == "wait":
         overrides |= {"connect_deadline": chosen.timeout, "retry_attempts": 0}
     return overrides
 
 
 def _split(chosen: argparse.Namespace) -> int:
-    from .source import read_script  # noqa: PLC0415 - only here
-    from .sql.script import read_statements  # noqa: PLC0415 - only here
+    from .source import open_script  # noqa: PLC0415 - only here
+    from .sql.context import Context  # noqa: PLC0415 - only here
+    from .sql.reader import Reader  # noqa: PLC0415 - only here
 
     for path in chosen.files:
-        script = read_script(path)
-        for statement in read_statements(script.path, script.chunks()):
+        script = open_script(path, chosen.include_root)
+        for statement in Reader(script, Context(dict(chosen.variables))):
             print_statement(statement, as_json=chosen.json)
     return ExitCode.OK
 

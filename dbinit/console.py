@@ -13,7 +13,7 @@ from .errors import DbInitError
 from .readiness import Phase, Readiness
 
 if TYPE_CHECKING:
-    from .sql.script import Statement  # what most commands do without
+    from .sql.statement import Statement  # what most commands do without
 
 __all__ = ["print_error", "print_result", "print_statement", "progress", "set_up_logging"]
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -23,7 +24,7 @@ from .model import Applied, Outcome, Report, Script
 from .planning import Decision
 from .readiness import Phase, Readiness, advance
 from .settings import InitOptions
-from .source import is_large, read_script
+from .source import STANDARD_INPUT, is_large, read_script
 from .transaction import read_only_transaction
 from .url import DatabaseUrl
 
@@ -87,7 +88,7 @@ class Initializer:
         Raises:
             DbInitError: The database was not reached, or the file not read.
         """
-        script = await _read(Path(self.options.migrations_path))
+        script = await _read(self.options)
         async with self._connected() as connection, read_only_transaction(connection):
             decision, rows = await look(connection, script, self.options)
         return decision, rows or []
@@ -171,7 +172,7 @@ class Initializer:
                 raise RuntimeError("this Initializer is closed; make a new one")
             self._began = began = time.monotonic()
             try:
-                script = await _read(Path(self.options.migrations_path))
+                script = await _read(self.options)
                 outcome, statements = await work(script)
             except Exception as error:
                 self._end(Phase.FAILED, error=type(error).__name__)
@@ -252,8 +253,10 @@ class Initializer:
             self._step(phase, elapsed=elapsed, **changes)
 
 
-async def _read(path: Path) -> Script:
+async def _read(options: InitOptions) -> Script:
     """Read a script, a large one in a thread, so that the probes are answered meanwhile."""
-    if is_large(path):
-        return await anyio.to_thread.run_sync(read_script, path)
-    return read_script(path)
+    path, root = Path(options.migrations_path), options.include_root
+    read = partial(read_script, path, options.variables, Path(root) if root else None)
+    if is_large(path) or str(path) == STANDARD_INPUT:
+        return await anyio.to_thread.run_sync(read)
+    return read()

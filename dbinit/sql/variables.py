@@ -1,26 +1,15 @@
-r"""psql's variables: what `\set` makes, and what becomes of `:x`, `:'x'`, `:"x"` and `:{?x}` in a statement. Pure.
-
-A statement is made ready in three steps. `expand()` puts in the values of its variables, before anything is known of
-what they hold: a value may end the statement and begin others. So what comes out of it is split again, and last
-`unescape()` turns the `\;` and `\:` of each statement into plain characters.
-"""
+r"""psql's variables: what `\set` makes, and what stands for them. Pure."""
 
 import re
-from bisect import bisect_right
-from collections.abc import Iterator, Mapping
-
-from .lexer import Reference, UnterminatedError, references
+from collections.abc import Mapping
 
 __all__ = [
     "RESULTS",
     "CommandError",
-    "Expanded",
     "Variables",
-    "expand",
     "parse_boolean",
     "quote_identifier",
     "quote_literal",
-    "unescape",
 ]
 
 # Letters, digits, the underscore, and all above ASCII.
@@ -32,10 +21,6 @@ _QUOTED = rf"""'(?P<literal>{_NAME})'|"(?P<identifier>{_NAME})"|(?P<test>\{{\?{_
 _COLONS = r":(?:(?<!::)|(?<=\\::))(?:::)*+"  # an odd number of them, not counting that of `\:`
 _ANY = rf"{_COLONS}(?:(?P<plain>{_NAME})|{_QUOTED})"
 _USUAL = rf"{_COLONS}(?:(?P<plain>(?![0-9]){_NAME})|{_QUOTED})"
-_ESCAPES = r"\\[;:]"
-
-_MOST_NESTED = 100_000  # references in values
-_LONGEST = 100_000_000  # characters of a statement
 
 # psql's own variables. Those that are left out tell of the connection or of a result, and are the caller's to set.
 _DEFAULTS = {
@@ -156,6 +141,9 @@ class Variables:
 
     def __init__(self, initial: Mapping[str, str] | None = None) -> None:
         self._values = dict(_DEFAULTS)
+        self._doubtful: set[str] = set()
+        self._doubtful_prefixes: tuple[str, ...] = ()
+        self._settled: set[str] = set()  # since there are such prefixes
         self._shape = re.compile(_USUAL)
         for name, value in (initial or {}).items():
             self.set(name, value)
@@ -181,6 +169,7 @@ class Variables:
         if name == "ON_ERROR_STOP" and not parse_boolean(value, name):
             return False
         self._values[name] = value
+        self._settle(name)
         if name[0] in "0123456789":
             self._shape = re.compile(_ANY)
         return True
@@ -200,7 +189,33 @@ class Variables:
             self._values[name] = _DEFAULTS[name]
         else:
             self._values.pop(name, None)
+            self._settle(name)
         return True
+
+    def doubt(self, name: str) -> None:
+        """Take note that a variable's value, and whether it has one, cannot be known."""
+        self._doubtful.add(name)
+
+    def doubt_all(self, prefix: str) -> None:
+        """Do the same for all variables whose names begin with `prefix`, apart from psql's own."""
+        self._doubtful_prefixes += (prefix,)
+        self._settled.clear()
+
+    def is_doubtful(self, text: str) -> bool:
+        """Tell whether `text` has a reference to a variable of which nothing can be known."""
+        if not self._doubtful and not self._doubtful_prefixes:
+            return False
+        names = (next(filter(None, match.groups())) for match in re.finditer(_ANY, text))
+        return any(self._is_doubtful(name.strip("{?}")) for name in names)
+
+    def _is_doubtful(self, name: str) -> bool:
+        guessed = name.startswith(self._doubtful_prefixes) and name not in self._settled
+        return name in self._doubtful or (guessed and name not in _DEFAULTS)
+
+    def _settle(self, name: str) -> None:
+        self._doubtful.discard(name)
+        if self._doubtful_prefixes:
+            self._settled.add(name)
 
     def is_special(self, name: str) -> bool:
         r"""Tell whether a variable means something to psql when it is set; `\gset` passes such a one over."""
@@ -241,193 +256,3 @@ def _checked(name: str, value: str) -> str:
     if name in _FIXED and on != (_DEFAULTS[name] == "on"):
         raise CommandError(f"{name} is always {_DEFAULTS[name]} in dbinit", advice=_FIXED[name])
     return value
-
-
-class Expanded:
-    """A text with something put in, which knows where each character comes from."""
-
-    def __init__(self, end: int, pieces: list[tuple[str, int, bool]]) -> None:
-        """Put a text together.
-
-        Args:
-            end: Where the original ends.
-            pieces: Texts, with the offset in the original where each comes from, and whether it is the same there.
-        """
-        self.text = "".join(text for text, _, _ in pieces)
-        self._starts: list[int] = []
-        self._origins: list[tuple[int, bool]] = []
-        length = 0
-        for text, origin, same in pieces:
-            if text:
-                self._starts.append(length)
-                self._origins.append((origin, same))
-                length += len(text)
-        self._starts.append(length)
-        self._origins.append((end, True))
-
-    def origin(self, offset: int) -> int:
-        """Return where in the original an offset of `text` comes from; in what was put in, where its reference is."""
-        index = bisect_right(self._starts, offset) - 1
-        origin, same = self._origins[index]
-        return origin + offset - self._starts[index] if same else origin
-
-
-def expand(
-    text: str, start: int, end: int, variables: Variables, *, standard_conforming_strings: bool = True
-) -> Expanded | None:
-    r"""Put the values of variables into `text[start:end]`; return None if there is nothing to put in.
-
-    That may be several statements afterwards, and there may be commands between them. A value that `:x` stands for
-    is read again, in it only `:x` itself stays as it is; so do references to what is not set, and `\;` and `\:`.
-
-    Raises:
-        CommandError: There would be too much to put in.
-    """
-    if variables.find(text, start, end) < 0:
-        return None
-    expansion = _Expansion(variables, start, standard_conforming_strings=standard_conforming_strings)
-    pieces = expansion.run(text[start:end])
-    return Expanded(end, pieces) if expansion.count else None
-
-
-def unescape(text: str, start: int, end: int, *, standard_conforming_strings: bool = True) -> Expanded | None:
-    r"""Replace `\;` and `\:` in the statement `text[start:end]`; return None if there is none of them.
-
-    Raises:
-        UnterminatedError: What is given is not a whole statement.
-    """
-    if text.find("\\", start, end) < 0 or not re.compile(_ESCAPES).search(text, start, end):
-        return None
-    found = references(text, start, end, standard_conforming_strings=standard_conforming_strings)
-    escapes = [reference for reference in found if not reference.name]
-    pieces = []
-    for escape in escapes:
-        pieces += [(text[start : escape.start], start, True), (escape.form[1], escape.start, False)]
-        start = escape.end
-    return Expanded(end, [*pieces, (text[start:end], start, True)]) if escapes else None
-
-
-class _Source:
-    """A text that is being read, and how far: the statement, or the value of the variable `name` in it."""
-
-    def __init__(self, text: str, name: str = "") -> None:
-        self.text = text
-        self.name = name
-        self.position = 0
-        self.references: Iterator[Reference] | None = None
-
-
-class _Expansion:
-    """Reads a statement as psql does: a value is read to its end, then what stands behind the reference.
-
-    No token reaches over the end of a value, but what is open there (a quote, a comment) goes on behind it.
-    """
-
-    def __init__(self, variables: Variables, start: int, *, standard_conforming_strings: bool) -> None:
-        self.count = 0  # of what was put in
-        self._nested = 0  # of these, in values
-        self._variables = variables
-        self._start = self._origin = start
-        self._standard = standard_conforming_strings
-        self._pieces: list[tuple[str, int, bool]] = []
-        self._length = 0
-        self._sources: list[_Source] = []
-        self._open: _Open | None = None
-
-    def run(self, text: str) -> list[tuple[str, int, bool]]:
-        self._sources.append(_Source(text))
-        while self._sources:
-            source = self._sources[-1]
-            if self._open:
-                end = self._open.end(source.text, source.position)
-                self._take(source, len(source.text) if end is None else end)
-                source.references = None
-                if end is None:
-                    self._sources.pop()
-                    continue
-                self._open = None
-            self._read(source)
-        return self._pieces
-
-    def _read(self, source: _Source) -> None:
-        """Read a source up to the next value that has to be read itself, or to the end."""
-        if source.references is None:
-            source.references = references(source.text, source.position, standard_conforming_strings=self._standard)
-        try:
-            for reference in source.references:
-                if self._replace(source, reference):
-                    return
-        except UnterminatedError as error:
-            self._open = _Open(source.text, error.offset, standard_conforming_strings=self._standard)
-        self._take(source, len(source.text))
-        self._sources.pop()
-
-    def _replace(self, source: _Source, reference: Reference) -> bool:
-        """Put in what a reference stands for; tell whether that has to be read itself."""
-        form, name, start, end = reference
-        value = self._variables.replacement(form, name) if name else None
-        if value is None or (form == ":x" and any(name == other.name for other in self._sources)):
-            return False
-        self._take(source, start)
-        if source is self._sources[0]:
-            self._origin = self._start + start
-        source.position = end
-        self._guard()
-        if form == ":x":
-            self._sources.append(_Source(value, name))
-            return True
-        self._put(value)
-        return False
-
-    def _take(self, source: _Source, end: int) -> None:
-        """Pass on what stands in a source up to `end`."""
-        taken = source.text[source.position : end]
-        if source is self._sources[0]:
-            self._pieces.append((taken, self._start + source.position, True))
-            self._length += len(taken)
-        else:
-            self._put(taken)
-        source.position = end
-
-    def _put(self, text: str) -> None:
-        self._pieces.append((text, self._origin, False))
-        self._length += len(text)
-
-    def _guard(self) -> None:
-        # A dozen variables, each of which names another ten times, are enough to fill any memory.
-        self.count += 1
-        self._nested += len(self._sources) > 1
-        if self._nested > _MOST_NESTED or self._length > _LONGEST:
-            advice = "look for variables that name each other over and over"
-            raise CommandError("this becomes too long once its variables are expanded", advice=advice)
-
-
-class _Open:
-    """What a source has left open: a string, an identifier or a comment."""
-
-    def __init__(self, text: str, offset: int, *, standard_conforming_strings: bool) -> None:
-        opening = text[offset : offset + 2]
-        self._depth = 0
-        self._closing, passed = "'", ""
-        if opening == "/*":
-            self._closing, passed = "*/", r"/\*|"
-        elif opening[0] == "$":
-            self._closing = text[offset : text.index("$", offset + 1) + 1]
-        elif opening[0] == '"':
-            self._closing = '"'
-        elif opening in ("e'", "E'") or (opening[0] == "'" and not standard_conforming_strings):
-            passed = r"\\.|''|"
-        self._pattern = re.compile(passed + re.escape(self._closing), re.DOTALL)
-        if opening == "/*":
-            self.end(text, offset)  # for the depth
-
-    def end(self, text: str, position: int) -> int | None:
-        """Return where it ends in the text, read from `position` on, or None if it goes on behind."""
-        for found in self._pattern.finditer(text, position):
-            if found[0] == "/*":
-                self._depth += 1
-            elif found[0] == self._closing:
-                self._depth -= 1
-                if self._depth <= 0:
-                    return found.end()
-        return None

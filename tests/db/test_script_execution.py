@@ -10,7 +10,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from dbinit import Outcome, ScriptError, StatementError, executor
+from dbinit import Outcome, StatementError, executor
 from tests.kit.process import ROOT, environment, run_dbinit
 from tests.kit.server import Server
 from tests.kit.starts import initialize
@@ -158,6 +158,8 @@ PLANTED = {
     "function": ("SELECT broken();", "42P01"),
 }
 
+WITHIN = {"position": 1, "raise": 2}  # the line of the statement that the error is in
+
 
 def three_hundred(planted: str = "", at: int = 0) -> tuple[str, int]:
     """Return a script of 300 statements and one planted before the one `at`, and the line of the planted one."""
@@ -181,7 +183,7 @@ async def test_an_error_is_found_wherever_it_stands_and_leaves_nothing(
 
         error = await failure(database_url, write(script))
 
-        assert (error.sqlstate, error.line) == (sqlstate, line + (kind == "position")), at
+        assert (error.sqlstate, error.line) == (sqlstate, line + WITHIN.get(kind, 0)), at
         assert f"Statement {at + 1} of 301 failed" in error.message
     assert server.dump(database) == before
     assert await connection.fetchval("SELECT to_regclass('dbinit_history')") is None
@@ -213,7 +215,8 @@ async def test_a_server_function_names_its_own_line(database_url: str, write: Wr
     error = await failure(database_url, write(f"{ITEM}SELECT 1;\n{FUNCTION}\nSELECT 2;\nSELECT broken();"))
 
     assert error.line == 5
-    assert "QUERY: (SELECT 1 FROM gone)" in error.message or "QUERY: SELECT" in error.message
+    assert "QUERY:1:" in error.message
+    assert "SELECT 1 FROM gone" in error.message
     assert "CONTEXT: PL/pgSQL function broken() line 1" in error.message
 
 
@@ -413,8 +416,3 @@ async def test_a_value_added_to_a_new_enum_can_be_used_at_once(database_url: str
         f"CREATE TYPE mood AS ENUM ('a');\n{tables}ALTER TYPE mood ADD VALUE 'b';\nCREATE TABLE m (v mood DEFAULT 'b');"
     )
     assert (await initialize(database_url, write(script))).statements == 12
-
-
-async def test_another_encoding_is_refused(database_url: str, write: Write) -> None:
-    with pytest.raises(ScriptError, match="sent as UTF-8, not as LATIN1"):
-        await initialize(database_url, write("SET client_encoding = 'LATIN1'; SELECT 1;"))

@@ -113,13 +113,13 @@ async def test_what_is_never_closed_is_shown_where_it_opened(
 
 STATEMENTS = {
     "syntax": ("CREATE TABEL x ();", "2:8", 'syntax error at or near "TABEL"'),
-    "psql command": ("\\connect other", "2:1", "\\connect cannot be run"),
+    "psql command": ("\\connect other", "2:1", "another database, user or server"),
     "data": ("COPY item FROM stdin;\nmany\n\\.\n", "3", 'invalid input syntax for type integer: "many"'),
     "COMMIT": ("COMMIT;", "2:1", "no transaction is begun that this ends"),
     "extension": ("CREATE EXTENSION nonsense;", "2:1", 'extension "nonsense" is not available'),
     "in a function": (
         "DO $$ BEGIN PERFORM 1 / 0; END $$;",
-        "2:1",
+        "2:7",
         "PL/pgSQL function inline_code_block line 1 at PERFORM",
     ),
 }

@@ -9,13 +9,13 @@ from dbinit.sql.commands import (
     REFUSED,
     Command,
     CommandError,
-    Conditions,
-    CopyFrom,
     Kind,
     Target,
     command_name,
     parse_command,
 )
+from dbinit.sql.conditions import Conditions
+from dbinit.sql.copying import CopyFrom
 from dbinit.sql.variables import Variables
 
 quick = settings(max_examples=300)

@@ -182,7 +182,6 @@ def test_what_sets_how_strings_are_read(statement: str, value: bool | None) -> N
     [
         "SELECT set_config('standard_conforming_strings', 'off', false)",
         "SET backslash_quote = on",
-        "SET client_encoding = 'LATIN1'",
         "SET NAMES 'UTF8'",
         "RESET  ALL",
         "DISCARD ALL",

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from dbinit.backoff import is_connection_loss
 from dbinit.errors import ExitCode, PrivilegeError, ReadOnlyDatabaseError, StatementError
 from dbinit.failure import statement_error
-from dbinit.sql.script import Statement
+from dbinit.sql.statement import Statement
 from dbinit.sql.text import SourceText
 
 TEXT = "CREATE TABLE a ();\n\n  SELECT 1,\n         nonsense;\n"
@@ -66,8 +66,10 @@ def test_an_error_inside_a_function_comes_with_its_query_and_its_context() -> No
             W="PL/pgSQL function f() line 3 at SQL statement",
         )
     )
-    assert error.message.splitlines()[-2:] == [
-        "QUERY: SELECT nothing",
+    assert error.message.splitlines()[-4:] == [
+        "QUERY:1:8",
+        "  1 | SELECT nothing",
+        "    |        ^",
         "CONTEXT: PL/pgSQL function f() line 3 at SQL statement",
     ]
     assert (error.line, error.column) == (3, 3)
@@ -136,7 +138,9 @@ def test_advice_looks_at_the_statement() -> None:
 
 
 def copy(data_line: int = 7) -> Statement:
-    return Statement("COPY a FROM stdin", SourceText("a.sql", "\n\nCOPY a FROM stdin;\n"), 2, iter(()), data_line)
+    return Statement(
+        "COPY a FROM stdin", SourceText("a.sql", "\n\nCOPY a FROM stdin;\n"), 2, iter(()), "a.sql", data_line
+    )
 
 
 @pytest.mark.parametrize(
@@ -151,7 +155,7 @@ def copy(data_line: int = 7) -> Statement:
 def test_an_error_in_the_data_of_a_copy_names_their_line(context: str, line: int) -> None:
     error = statement_error(answer("22P02", "bad", W=context), statement=copy(), title=TITLE)
     assert (error.line, error.column) == (line, 1)
-    assert f"a.sql:{line}\n  in the data of the COPY on line 3" in error.message
+    assert f"a.sql:{line}\n  in the data of the COPY at a.sql:3" in error.message
 
 
 @pytest.mark.parametrize("context", ["", "PL/pgSQL function f() line 4 at RAISE", "not COPY a, line 2"])

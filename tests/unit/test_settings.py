@@ -37,6 +37,8 @@ def only_problem(read: Callable[[], InitOptions]) -> str:
 
 
 DEFAULTS: dict[str, Any] = {
+    "variables": {},
+    "include_root": None,
     "database_url": parse_url(URL),
     "migrations_path": Path("scripts/init-db.sql"),
     "retry_attempts": 5,
@@ -64,6 +66,7 @@ def test_the_defaults(read: Callable[[], InitOptions]) -> None:
     ("variable", "text", "field", "value"),
     [
         ("MIGRATION_PATH", "db/schema.sql", "migrations_path", Path("db/schema.sql")),
+        ("DBINIT_INCLUDE_ROOT", "db", "include_root", Path("db")),
         ("DB_RETRY_ATTEMPTS", "12", "retry_attempts", 12),
         ("DB_RETRY_ATTEMPTS", "0", "retry_attempts", 0),
         ("DB_RETRY_DELAY", "1m30s", "retry_delay", timedelta(seconds=90)),
@@ -101,6 +104,7 @@ def test_the_documented_variables_are_the_known_ones() -> None:
         "DATABASE_URL",
         "DATABASE_URL_FILE",
         "MIGRATION_PATH",
+        "DBINIT_INCLUDE_ROOT",
         "DB_RETRY_ATTEMPTS",
         "DB_RETRY_DELAY",
         "DBINIT_CONNECT_TIMEOUT",
@@ -366,7 +370,8 @@ def test_the_limit_of_an_attempt_is_the_settings_else_the_urls_else_ten_seconds(
 
 def test_every_variable_belongs_to_a_field_and_every_field_has_one() -> None:
     named = {name for name, _ in settings._VARIABLES.values()}  # noqa: SLF001 - the two tables belong together
-    assert named | {"database_url"} == {field.name for field in fields(InitOptions)}
+    # A script's variables belong to a call, as psql's do.
+    assert named | {"database_url", "variables"} == {field.name for field in fields(InitOptions)}
 
 
 # --- the password -----------------------------------------------------------------------------------------------

@@ -7,16 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dbinit.sql.expansion import Expanded, expand, unescape
 from dbinit.sql.lexer import UnterminatedError, references, split
 from dbinit.sql.variables import (
     CommandError,
-    Expanded,
     Variables,
-    expand,
     parse_boolean,
     quote_identifier,
     quote_literal,
-    unescape,
 )
 
 quick = settings(max_examples=300)

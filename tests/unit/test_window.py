@@ -8,6 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from dbinit.sql.feed import Feed
 from dbinit.sql.lexer import UnterminatedError, split
 from dbinit.sql.text import Place, SourceText
 from dbinit.sql.window import Window
@@ -23,15 +24,19 @@ class Read(NamedTuple):
     data: str | None = None
 
 
+def feed(chunks: list[str]) -> Feed:
+    return Feed(chunk.encode() for chunk in chunks)
+
+
 def read(chunks: list[str], quote: str = "") -> list[Read]:
     """Read all pieces; behind a statement that begins with COPY stand its data."""
-    window, found = Window("f.sql", iter(chunks)), []
+    window, found = Window("f.sql", feed(chunks)), []
     while piece := window.read():
         source = window.source
         text = source.text[piece.start : piece.end]
         place, offset = source.place(piece.start), source.whole_offset(piece.start)
         copies = piece.kind == "sql" and text.upper().startswith("COPY")
-        data = "".join(window.data(quote)) if copies else None
+        data = b"".join(window.data(quote)).decode() if copies else None
         found.append(Read(piece.kind, text, place, offset, data))
     return found
 
@@ -106,7 +111,7 @@ def test_what_is_never_closed_is_told_with_its_place(text: str) -> None:
     with pytest.raises(UnterminatedError) as whole:
         list(split(text))
     for chunks in every_cut(text):
-        window = Window("f.sql", iter(chunks))
+        window = Window("f.sql", feed(chunks))
         with pytest.raises(UnterminatedError) as caught:
             list(iter(window.read, None))
         assert caught.value.what == whole.value.what
@@ -116,12 +121,12 @@ def test_what_is_never_closed_is_told_with_its_place(text: str) -> None:
 def test_no_more_is_read_than_is_needed() -> None:
     given_out = []
 
-    def chunks() -> Iterator[str]:
+    def chunks() -> Iterator[bytes]:
         for number in range(100):
             given_out.append(number)
-            yield f"SELECT {number};\n" * 100
+            yield b"SELECT %d;\n" % number * 100
 
-    window = Window("f.sql", chunks())
+    window = Window("f.sql", Feed(chunks()))
     assert window.read()
     assert len(given_out) == 1
 
@@ -131,7 +136,7 @@ def test_no_more_is_read_than_is_needed() -> None:
 
 def read_with_settings(chunks: list[str]) -> list[str]:
     """Read statements; `off` and `on` set how plain strings are read."""
-    window, found = Window("f.sql", iter(chunks)), []
+    window, found = Window("f.sql", feed(chunks)), []
     while piece := window.read():
         found.append(window.source.text[piece.start : piece.end])
         if found[-1] in {"on", "off"}:
@@ -161,13 +166,13 @@ def test_how_strings_are_read_changes_with_the_next_line(text: str, statements: 
 def test_data_make_no_difference_to_how_strings_are_read() -> None:
     text = "off; COPY a; 'a\\';b;\ndata\n\\.\n'a\\';b';c;"
     for chunks in every_cut(text):
-        window, found = Window("f.sql", iter(chunks)), []
+        window, found = Window("f.sql", feed(chunks)), []
         while piece := window.read():
             found.append(window.source.text[piece.start : piece.end])
             if found[-1] == "off":
                 window.set_standard_conforming_strings(on=False)
             elif found[-1] == "COPY a":
-                assert "".join(window.data()) == "data\n"
+                assert b"".join(window.data()).decode() == "data\n"
         assert found == ["off", "COPY a", "'a\\'", "b", "'a\\';b'", "c"], chunks
 
 
@@ -261,9 +266,9 @@ def test_in_text_a_quote_is_a_character_as_any_other() -> None:
 
 
 def test_data_come_in_whole_lines() -> None:
-    window = Window("f.sql", iter(["COPY a;\n12", "3\n4", "5", "6\n7\n", "\\", ".\n"]))
+    window = Window("f.sql", feed(["COPY a;\n12", "3\n4", "5", "6\n7\n", "\\", ".\n"]))
     assert window.read()
-    assert list(window.data()) == ["123\n", "456\n7\n"]
+    assert list(window.data()) == [b"123\n", b"456\n7\n"]
 
 
 # --- whatever the text ------------------------------------------------------------------------------------------
@@ -294,7 +299,7 @@ places = st.lists(st.integers(1, 120), max_size=12)
 @example("SELECT 1;\n'", [9, 10])
 def test_any_text_in_any_chunks_is_the_whole_text(text: str, at: list[int]) -> None:
     whole = SourceText("f.sql", text)
-    window = Window("f.sql", iter(cut(text, at)))
+    window = Window("f.sql", feed(cut(text, at)))
     pieces = split(text)
     while True:
         try:
@@ -372,13 +377,13 @@ def test_a_quoted_value_may_hold_anything(values: list[str], quote: str, at: lis
 def test_memory_does_not_grow_with_the_data(quote: str) -> None:
     chunk = '12345\t"some text of a usual length"\tand more of it, up to the end of the line\n' * 3300  # 256 KB
 
-    def chunks() -> Iterator[str]:
-        yield "COPY a;\n"
+    def chunks() -> Iterator[bytes]:
+        yield b"COPY a;\n"
         for _ in range(256):
-            yield chunk
-        yield "\\.\nSELECT 1;"
+            yield chunk.encode()
+        yield b"\\.\nSELECT 1;"
 
-    window = Window("f.sql", chunks())
+    window = Window("f.sql", Feed(chunks()))
     assert window.read()
     tracemalloc.start()
     try:
@@ -396,7 +401,7 @@ def test_memory_does_not_grow_with_the_data(quote: str) -> None:
 def test_memory_does_not_grow_with_the_statements() -> None:
     chunk = "INSERT INTO item VALUES (1, 'a value; and more');\n" * 5000
 
-    window = Window("f.sql", (chunk for _ in range(24)))
+    window = Window("f.sql", Feed(chunk.encode() for _ in range(24)))
     tracemalloc.start()
     try:
         count = sum(1 for _ in iter(window.read, None))

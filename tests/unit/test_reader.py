@@ -1,18 +1,21 @@
 import pytest
 
 from dbinit.errors import ExitCode, ScriptError, SourceError
-from dbinit.sql.script import Statement, Survey, read_statements, survey
+from dbinit.sql.context import Context
+from dbinit.sql.reader import Reader
+from dbinit.sql.statement import Statement
+from dbinit.sql.survey import Survey, survey
 from dbinit.sql.text import Place
+from tests.kit.scripts import script_of
 
 
 def read(text: str, size: int = 7) -> list[Statement]:
     """Read the statements of a text that comes in chunks of `size`."""
-    chunks = (text[start : start + size] for start in range(0, len(text), size))
-    return list(read_statements("init-db.sql", chunks))
+    return list(Reader(script_of(text, size)))
 
 
 def look(text: str) -> Survey:
-    return survey("init-db.sql", iter([text]))
+    return survey(script_of(text), Context())
 
 
 def refusal(text: str) -> list[str]:
@@ -62,19 +65,19 @@ def test_a_script_without_statements_has_none(text: str) -> None:
             ["  2 | COPY t TO STDOUT;", "    | ^"],
         ),
         (
-            "SELECT 1;\r\n\\i more.sql\r\n",
-            "the psql command \\i cannot be run by dbinit yet:",
+            "SELECT 1;\r\n\\! rm -rf /\r\n",
+            "dbinit does not run the psql command \\!:",
             "init-db.sql:2:1",
-            ["  2 | \\i more.sql", "    | ^"],
+            ["  2 | \\! rm -rf /", "    | ^"],
         ),
         (
-            "SELECT 1 \\gx\n",
-            "the psql command \\gx cannot be run by dbinit yet:",
+            "SELECT 1 \\watch\n",
+            "dbinit does not run the psql command \\watch:",
             "init-db.sql:1:10",
-            ["  1 | SELECT 1 \\gx", "    |          ^"],
+            ["  1 | SELECT 1 \\watch", "    |          ^"],
         ),
     ],
-    ids=["two phases", "copy", "include", "gx"],
+    ids=["two phases", "copy", "a program", "watch"],
 )
 def test_what_cannot_be_run_is_refused_with_its_place(text: str, reason: str, place: str, caret: list[str]) -> None:
     assert refusal(text) == [reason, place, *caret]
@@ -113,7 +116,7 @@ def test_advice_is_given_where_something_is_never_closed() -> None:
 
 
 def test_the_first_of_several_faults_is_reported() -> None:
-    assert refusal("COPY a TO stdout;\n\\i more.sql\nSELECT 'x")[1] == "init-db.sql:1:1"
+    assert refusal("COPY a TO stdout;\n\\! ls\nSELECT 'x")[1] == "init-db.sql:1:1"
 
 
 def test_a_refusal_hides_the_passwords_of_its_line() -> None:
@@ -126,8 +129,8 @@ def test_a_refusal_hides_the_passwords_of_its_line() -> None:
 def read_with_data(text: str) -> list[tuple[str, int, str | None, int]]:
     """Return text, line, data and the line of the data of each statement."""
     found = []
-    for statement in read_statements("init-db.sql", iter(text)):
-        data = None if statement.data is None else "".join(statement.data)
+    for statement in Reader(script_of(text, 1)):
+        data = None if statement.data is None else b"".join(statement.data).decode()
         found.append((statement.text, statement.place.line, data, statement.data_line))
     return found
 
@@ -201,7 +204,8 @@ def test_backslashes_in_strings_are_followed_as_the_script_sets_them(turn: str, 
 
 
 def test_the_statements_are_counted_without_the_data() -> None:
-    assert look("SELECT 1; COPY a FROM stdin;\n;;;\n\\.\nSELECT 2") == Survey(3, None)
+    found = look("SELECT 1; COPY a FROM stdin;\n;;;\n\\.\nSELECT 2")
+    assert (found.statements, found.stepwise) == (3, None)
 
 
 @pytest.mark.parametrize("text", ["", "\n", ";;", "-- nothing\n", "/* nothing */"])

@@ -1,0 +1,73 @@
+"""What can be known of a script before anything of it is run. Pure."""
+
+from typing import NamedTuple
+
+from dbinit.errors import SourceError
+from dbinit.model import Script
+
+from .context import Context
+from .facts import Footing, chains, footing, generates_alone
+from .reader import Reader
+from .statement import Statement, Wanted, unrunnable
+
+__all__ = ["Survey", "stance", "survey"]
+
+_END_OF_BODY = "if this ends the body of a function, check for proper $$ delimiters around that body"
+
+
+class Survey(NamedTuple):
+    """What is known of a script once it has been read, before anything is run.
+
+    Attributes:
+        script: The script.
+        context: What is known where it is read.
+        statements: How many it has, as far as that can be known.
+        stepwise: The first statement that keeps it from being run in one transaction, or None.
+    """
+
+    script: Script
+    context: Context
+    statements: int
+    stepwise: Statement | None
+
+
+def survey(script: Script, context: Context) -> Survey:
+    """Read a whole script, with all that it may include, without running it.
+
+    Raises:
+        ScriptError: Something cannot be read or run, or a transaction is begun and never ended.
+        SourceError: A file cannot be used, or there is no statement.
+    """
+    reader = Reader(script, context)
+    count, stepwise, block = 0, None, None
+    for statement in reader:
+        count += 1
+        stands = stance(statement)
+        if stands is not Footing.PLAIN and stepwise is None:
+            stepwise = statement
+        block = _block(block, statement, stands, certain=reader.certain)
+    if block:
+        raise unrunnable(block.source, block.offset, "this transaction is begun and never committed")
+    if not count:
+        raise SourceError(f"{script.path} holds no SQL statement, only comments")
+    return Survey(script, context, count, stepwise)
+
+
+def stance(statement: Statement) -> Footing:
+    """Tell how a statement, with those that it generates, stands to transactions."""
+    if statement.wanted is Wanted.STATEMENTS and generates_alone(statement.text):
+        return Footing.ALONE
+    return footing(statement.text)
+
+
+def _block(block: Statement | None, statement: Statement, stands: Footing, *, certain: bool) -> Statement | None:
+    """Return the statement that has begun the transaction that is open behind `statement`, None if there is none."""
+    if stands is Footing.BEGIN:
+        return statement
+    if stands in {Footing.COMMIT, Footing.ROLLBACK}:
+        if not block and certain:
+            raise unrunnable(statement.source, statement.offset, "no transaction is begun that this ends", _END_OF_BODY)
+        return block if chains(statement.text) else None
+    if stands is Footing.ALONE and block and certain:
+        raise unrunnable(statement.source, statement.offset, "this statement cannot run inside a transaction")
+    return block
