@@ -4,7 +4,6 @@ import re
 from collections.abc import Mapping
 
 __all__ = [
-    "RESULTS",
     "CommandError",
     "Variables",
     "parse_boolean",
@@ -77,9 +76,6 @@ _FIXED = {
     "SINGLELINE": "end the statements with semicolons",
     "SINGLESTEP": "take it out, nobody is there to confirm the statements",
 }
-
-RESULTS = frozenset({"LASTOID", "ROW_COUNT"})
-"""Variables that psql sets after each statement, from its result."""
 
 
 class CommandError(Exception):
