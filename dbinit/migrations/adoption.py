@@ -1,0 +1,3 @@
+"""Histories of other tools: whose a table is, and what its rows say was applied of a folder. Pure."""
+
+__all__: list[str] = []

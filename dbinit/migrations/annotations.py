@@ -1,0 +1,144 @@
+"""The annotations of the native format: `-- dbinit: no-transaction` and the like, one to a line. Pure."""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+from dbinit.durations import parse_duration
+
+from .model import Part, Transaction
+from .text import FileText, Span
+from .version import Version
+
+__all__ = ["Annotated", "Section", "read_annotations"]
+
+# Without the colon it is an annotation only if nothing else can be meant: a comment may begin with "dbinit".
+_LINE = re.compile(
+    r"^(?P<blank>[ \t]*)--[ \t]*dbinit(?:[ \t]*:(?P<words>.*)|[ \t]+(?P<bare>(?:down|no-transaction)|"
+    r"(?:depends|lock-timeout|compatible-with)[ \t].*))\r?$",
+    re.MULTILINE | re.IGNORECASE,
+)
+
+
+@dataclass
+class Section:
+    """What the annotations of a part say; None where they say nothing."""
+
+    transaction: Transaction | None = None
+    lock_timeout: timedelta | None = None
+    depends: tuple[Version, ...] | None = None
+    compatible_with: Version | None = None
+
+    def of_part(self, part: Part) -> Part:
+        """Return a part with what was said about how to run it."""
+        return Part(part.path, part.text, self.transaction or part.transaction, self.lock_timeout)
+
+
+@dataclass
+class Annotated:
+    """What the annotations of a file say.
+
+    Attributes:
+        up: About the part that applies.
+        down: About the part that takes back.
+        down_at: The offset at which that part begins; None where there is none.
+    """
+
+    up: Section
+    down: Section
+    down_at: int | None = None
+
+    @property
+    def up_span(self) -> Span:
+        """Where the part that applies is."""
+        return Span(0, self.down_at)
+
+    @property
+    def down_span(self) -> Span:
+        """Where the part that takes back is, if there is one."""
+        return Span(self.down_at or 0)
+
+
+class _AnnotationError(Exception):
+    """An annotation that cannot be obeyed."""
+
+
+def read_annotations(text: FileText, *, is_down: bool = False) -> Annotated:
+    """Read the annotations of a file; mistakes go to the file's problems.
+
+    Args:
+        text: The file.
+        is_down: Whether it is a file that takes back.
+    """
+    found = Annotated(Section(), Section())
+    for offset, words in _annotations(text):
+        word, _, argument = words.partition(" ")
+        in_down = is_down or found.down_at is not None
+        try:
+            if word == "down":
+                _begin_down(found, argument, offset, again=in_down)
+            else:
+                _obey(found.down if in_down else found.up, word, argument.strip(), in_down=in_down)
+        except _AnnotationError as error:
+            text.problems.append(text.problem(offset, str(error)))
+    return found
+
+
+def _annotations(text: FileText) -> Iterator[tuple[int, str]]:
+    for match in _LINE.finditer(text.text):
+        words = " ".join((match["words"] or match["bare"] or "").split())
+        at = match.end("blank")
+        if match["words"] is None:
+            text.problems.append(text.problem(at, f"there is no colon behind dbinit; write -- dbinit: {words}"))
+        elif match["blank"]:
+            text.problems.append(text.problem(at, "an annotation begins at the beginning of its line"))
+        else:
+            yield at, words
+
+
+def _begin_down(found: Annotated, argument: str, offset: int, *, again: bool) -> None:
+    if again:
+        raise _AnnotationError("the down part has begun already; remove this line")
+    if argument:
+        raise _AnnotationError("nothing may stand behind -- dbinit: down")
+    found.down_at = offset
+
+
+def _obey(section: Section, word: str, argument: str, *, in_down: bool) -> None:
+    if word not in _SETTERS:
+        known = ", ".join(["down", *_SETTERS])
+        raise _AnnotationError(
+            f"there is no annotation {word!r}; there are {known}" if word else "an annotation is missing"
+        )
+    name, read = _SETTERS[word]
+    if in_down and name in {"depends", "compatible_with"}:
+        raise _AnnotationError(f"{word} belongs to the up part; write it above -- dbinit: down")
+    if getattr(section, name) is not None:
+        raise _AnnotationError(f"{word} stands in this part twice; keep one")
+    try:
+        setattr(section, name, read(argument))
+    except ValueError as error:
+        raise _AnnotationError(f"{word}: {error}") from None
+
+
+def _no_transaction(argument: str) -> Transaction:
+    if argument:
+        raise ValueError("nothing may stand behind it")
+    return Transaction.NO
+
+
+def _versions(argument: str) -> tuple[Version, ...]:
+    if argument == "none":
+        return ()
+    if not argument:
+        raise ValueError("name the versions, as in 001, 003, or write none")
+    return tuple(Version.parse(part.strip()) for part in argument.split(","))
+
+
+_SETTERS: dict[str, tuple[str, Callable[[str], object]]] = {
+    "no-transaction": ("transaction", _no_transaction),
+    "depends": ("depends", _versions),
+    "lock-timeout": ("lock_timeout", parse_duration),
+    "compatible-with": ("compatible_with", Version.parse),
+}

@@ -1,0 +1,83 @@
+"""Reads a folder of migrations: all of its files go in, a `Folder` comes out, or all of its mistakes. Pure."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from . import graph
+from .dbmate import read_dbmate
+from .detection import Detected, detect, is_read
+from .flyway import read_flyway
+from .golang_migrate import read_golang_migrate
+from .goose import read_goose
+from .model import File, Folder, Format, Kind, Migration
+from .native import read_native
+from .problems import FolderError, Problem
+from .reading import Reading
+from .sqlx import read_sqlx
+from .text import FileText
+from .version import ZERO
+
+__all__ = ["is_read", "read_folder"]
+
+_READERS: dict[Format, Callable[[Sequence[FileText]], Reading]] = {
+    Format.NATIVE: read_native,
+    Format.GOLANG_MIGRATE: read_golang_migrate,
+    Format.SQLX: read_sqlx,
+    Format.DBMATE: read_dbmate,
+    Format.GOOSE: read_goose,
+}
+
+
+def read_folder(
+    path: str,
+    files: Iterable[File],
+    *,
+    format: Format | None = None,  # noqa: A002 - the word everybody uses for it
+    placeholders: Mapping[str, str] | None = None,
+) -> Folder:
+    """Read a folder.
+
+    Args:
+        path: The folder, for messages.
+        files: All files in it and below it, in any order; data only for those that `is_read` names.
+        format: Whose rules to read it by. Default: what `detect` finds.
+        placeholders: What stands for `${name}` in a folder of Flyway's. Default: nothing.
+
+    Raises:
+        FolderError: Something is wrong with it; all mistakes are named.
+    """
+    files = sorted(files)
+    detected = Detected(format, "it was asked for") if format else detect(path, files)
+    texts = [FileText(f"{path}/{file.name}", file) for file in files if _counts(file.name, detected.format)]
+    unreadable = {text.path: list(text.problems) for text in texts if text.problems}
+    if detected.format is Format.FLYWAY:
+        reading = read_flyway(texts, placeholders or {})
+    else:
+        reading = _READERS[detected.format](texts)
+    problems = reading.problems + [problem for text in texts for problem in text.problems]
+    problems += graph.problems_of([found for found in reading.migrations if found.kind is Kind.VERSIONED])
+    if not reading.migrations and not problems:
+        problems.append(Problem(path, f"there is no migration in it, read as a folder of {detected.format.value}"))
+    # What else is wrong with a file that is no text only follows from that.
+    problems = [problem for problem in problems if problem in unreadable.get(problem.path, [problem])]
+    if problems:
+        raise FolderError(path, set(problems))
+    return _in_order(path, detected, reading)
+
+
+def _counts(name: str, format: Format) -> bool:  # noqa: A002 - as above
+    """Tell whether a file is looked at: only Flyway looks into folders below, and hidden files are nobody's."""
+    below = "/" in name and format is not Format.FLYWAY
+    read = is_read(name) or (format is Format.GOOSE and name.endswith(".go"))
+    return read and not below and not name.startswith(".")
+
+
+def _in_order(path: str, detected: Detected, reading: Reading) -> Folder:
+    kinds: dict[Kind, list[Migration]] = {kind: [] for kind in Kind}
+    for migration in reading.migrations:
+        kinds[migration.kind].append(migration)
+    by_version = {migration.version: migration for migration in kinds[Kind.VERSIONED]}
+    versioned = [by_version[version] for version in graph.order(graph.dependencies(kinds[Kind.VERSIONED]))]
+    repeatable = sorted(kinds[Kind.REPEATABLE], key=lambda migration: migration.name)
+    baselines = sorted(kinds[Kind.BASELINE], key=lambda migration: migration.version or ZERO)
+    hooks = {hook: tuple(parts) for hook, parts in reading.hooks.items()}
+    return Folder(path, detected.format, detected.reason, (*versioned, *repeatable), tuple(baselines), hooks)

@@ -1,0 +1,75 @@
+"""Which migration needs which: an order for running them one by one, and what is wrong with it. Pure."""
+
+import heapq
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from .model import Migration
+from .problems import Problem
+from .version import Version
+
+__all__ = ["Graph", "dependencies", "order", "problems_of"]
+
+Graph = Mapping[Version, frozenset[Version]]
+
+
+def dependencies(migrations: Iterable[Migration]) -> Graph:
+    """Return what each versioned migration needs, by version: what it says, or else the one before it."""
+    versioned = {migration.version: migration for migration in migrations if migration.version is not None}
+    graph: dict[Version, frozenset[Version]] = {}
+    before: tuple[Version, ...] = ()
+    for version in sorted(versioned):
+        depends = versioned[version].depends
+        graph[version] = frozenset(before if depends is None else depends)
+        before = (version,)
+    return graph
+
+
+def order(graph: Graph) -> Iterator[Version]:
+    """Yield each version behind all that it needs, and otherwise by number; what stands in a circle is left out."""
+    missing = {version: len(needs) for version, needs in graph.items()}
+    needed_by: dict[Version, list[Version]] = {}
+    for version, needs in graph.items():
+        for need in needs:
+            needed_by.setdefault(need, []).append(version)
+    ready = [version for version, count in missing.items() if not count]
+    heapq.heapify(ready)
+    while ready:
+        version = heapq.heappop(ready)
+        yield version
+        for dependent in needed_by.get(version, ()):
+            missing[dependent] -= 1
+            if not missing[dependent]:
+                heapq.heappush(ready, dependent)
+
+
+def problems_of(migrations: Sequence[Migration]) -> list[Problem]:
+    """Return what is wrong with what the migrations say they need: unknown versions, and circles."""
+    graph = dependencies(migrations)
+    path_of = {migration.version: migration.up.path for migration in migrations if migration.version is not None}
+    problems = [
+        Problem(path_of[version], f"it depends on {need}, and there is no migration with that version")
+        for version, needs in graph.items()
+        for need in needs - graph.keys()
+    ]
+    known = {version: needs & graph.keys() for version, needs in graph.items()}
+    circle = _circle(known)
+    if len(circle) == 1:
+        problems.append(Problem(path_of[circle[0]], "it depends on itself"))
+    elif circle:
+        names = " -> ".join(path_of[version] for version in [*circle, circle[0]])
+        problems.append(Problem(path_of[circle[0]], f"migrations depend on each other in a circle: {names}"))
+    return problems
+
+
+def _circle(graph: Graph) -> list[Version]:
+    """Return one circle, from its lowest version on; empty if there is none."""
+    left = graph.keys() - set(order(graph))
+    if not left:
+        return []
+    version, trail = min(left), dict[Version, int]()
+    while version not in trail:
+        trail[version] = len(trail)
+        version = min(graph[version] & left)
+    circle = list(trail)[trail[version] :]
+    lowest = circle.index(min(circle))
+    return circle[lowest:] + circle[:lowest]

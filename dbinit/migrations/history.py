@@ -1,0 +1,88 @@
+"""The history of a database, as values: its rows, and what holds now. Pure."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum
+
+from .model import Kind, Transaction, key_of
+from .version import Version
+
+__all__ = ["History", "Recorded", "State", "StoredDown"]
+
+
+class State(Enum):
+    """What a row of the history says about a migration."""
+
+    APPLIED = "applied"
+    BASELINE = "baseline"
+    """Recorded as applied without having been run: the schema was there before."""
+    UNFINISHED = "unfinished"
+    """Some of its statements were run."""
+    REVERTED = "reverted"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDown:
+    """What takes a migration back, as it was stored when that was applied.
+
+    Attributes:
+        text: The SQL, with the lines of its file.
+        transaction: Whether it runs in a transaction.
+        lock_timeout: How long its statements may wait for a lock; None: as long as the settings say.
+    """
+
+    text: str
+    transaction: Transaction = Transaction.BY_CONTENT
+    lock_timeout: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A row of the history.
+
+    Attributes:
+        version: None for a repeatable migration.
+        name: The migration's name.
+        checksum: The checksum of its up part when the row was written; empty where that is not known.
+        state: What happened.
+        kind: When it runs.
+        compatible_with: The oldest version whose code can work with the database once this is applied.
+        down: What takes it back.
+    """
+
+    version: Version | None
+    name: str
+    checksum: str
+    state: State = State.APPLIED
+    kind: Kind = Kind.VERSIONED
+    compatible_with: Version | None = None
+    down: StoredDown | None = None
+
+    @property
+    def key(self) -> str:
+        """The key of the migration that the row is about."""
+        return key_of(self.kind, self.version, self.name)
+
+
+class History:
+    """What holds after all rows, of which the last one about a migration counts.
+
+    Args:
+        rows: The rows, oldest first.
+
+    Attributes:
+        rows: By key the row that counts, in the order in which they were written, without the reverted ones.
+    """
+
+    def __init__(self, rows: Iterable[Recorded]) -> None:
+        self.rows: dict[str, Recorded] = {}
+        for row in rows:
+            self.rows.pop(row.key, None)
+            if row.state is not State.REVERTED:
+                self.rows[row.key] = row
+
+    @property
+    def versioned(self) -> list[Recorded]:
+        """What was applied or begun, but for repeatable migrations, oldest first."""
+        return [row for row in self.rows.values() if row.version is not None]

@@ -1,0 +1,257 @@
+"""What is to be done about a database: a folder, its history and a wish go in, a plan comes out. Pure.
+
+A plan is made anew from the history each time: applying one and planning again gives nothing to do.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from .graph import Graph, dependencies
+from .history import History, Recorded, State
+from .model import Folder, Kind, Migration, Part
+from .plan import Action, Plan, Step
+from .problems import PlanError
+from .standing import Standing, Status, newest, survey
+from .version import ZERO, Version
+
+__all__ = ["plan_baseline", "plan_down", "plan_redo", "plan_up", "status"]
+
+_RUNS = {Status.PENDING, Status.LATE, Status.UNFINISHED}
+
+
+def status(folder: Folder, rows: Iterable[Recorded]) -> list[Standing]:
+    """Say how each migration of the folder and of the history stands: the folder's first, in its order."""
+    return survey(folder, History(rows))
+
+
+def plan_up(
+    folder: Folder, rows: Iterable[Recorded], *, target: Version | None = None, allow_missing: bool = False
+) -> Plan:
+    """Plan to apply what is pending.
+
+    Args:
+        folder: The folder.
+        rows: The history, oldest row first.
+        target: The last version to apply; repeatable migrations then wait unless nothing newer is pending.
+            Default: all.
+        allow_missing: Whether to apply those that come late, too. Default: they are a mistake.
+
+    Raises:
+        PlanError: A migration was edited or has vanished since it was applied, comes late, or the database is ahead
+            of the files and does not say that it can be used by them; or there is no such target.
+    """
+    standings = survey(folder, History(rows), target)
+    problems = _unknown_target(folder, target) + _conflicts(folder, standings, allow_missing=allow_missing)
+    if problems:
+        raise PlanError(problems)
+    ahead = [standing for standing in standings if standing.status is Status.AHEAD]
+    steps = _up_steps(folder, standings, target, with_repeatable=not ahead)
+    late = [standing for standing in standings if standing.status is Status.LATE]
+    notes = [f"{_name(standing)} comes late, behind newer ones" for standing in late]
+    notes += [f"the database is ahead of the files, by {_name(standing)}" for standing in ahead]
+    return Plan(tuple(steps), tuple(notes))
+
+
+def _up_steps(
+    folder: Folder, standings: Sequence[Standing], target: Version | None, *, with_repeatable: bool
+) -> list[Step]:
+    graph = dependencies(folder.migrations)
+    wanted = _wanted(graph, target)
+    pending = [found for found in standings if found.version is not None and found.status in _RUNS]
+    chosen = [found for found in pending if found.version in wanted or found.kind is Kind.BASELINE]
+    places: dict[Version, int] = {}
+    steps: list[Step] = []
+    base: frozenset[int] = frozenset()
+    for found in chosen:
+        needs = graph.get(found.version, frozenset()) if found.version else frozenset()
+        after = base | {places[need] for need in needs if need in places}
+        if found.kind is Kind.BASELINE:
+            base = frozenset({len(steps)})
+        elif found.version:
+            places[found.version] = len(steps)
+        steps.append(_up_step(found, after))
+    if with_repeatable and len(chosen) == len(pending):
+        steps += _repeatable_steps(standings, len(steps))
+    return steps
+
+
+def _wanted(graph: Graph, target: Version | None) -> set[Version]:
+    """Return the versions up to the target, and what they need, which may be beyond it."""
+    left = [version for version in graph if target is None or version <= target]
+    wanted: set[Version] = set()
+    while left:
+        version = left.pop()
+        if version not in wanted:
+            wanted.add(version)
+            left += graph[version]
+    return wanted
+
+
+def _repeatable_steps(standings: Iterable[Standing], place: int) -> list[Step]:
+    """Return the steps of the repeatable migrations, each behind the one before, and all behind the others."""
+    after = frozenset(range(place))
+    steps: list[Step] = []
+    for found in standings:
+        if found.version is None and found.migration and found.status in {*_RUNS, Status.EDITED}:
+            steps.append(_up_step(found, after))
+            after = frozenset({place + len(steps) - 1})
+    return steps
+
+
+def _up_step(found: Standing, after: frozenset[int]) -> Step:
+    if found.migration is None:
+        raise ValueError("only what has a file can be applied")
+    action = Action.RESUME if found.status is Status.UNFINISHED else Action.APPLY
+    return replace(_step(action, found.migration, after), recorded=found.recorded)
+
+
+def _step(action: Action, migration: Migration, after: frozenset[int] = frozenset()) -> Step:
+    version, name, kind = migration.version, migration.name, migration.kind
+    return Step(action, version, name, kind, migration.checksum, migration.up, migration, after=after)
+
+
+def _conflicts(folder: Folder, standings: Sequence[Standing], *, allow_missing: bool) -> list[str]:
+    problems = []
+    for found in standings:
+        if found.status is Status.EDITED and found.version is not None:
+            problems.append(f"{_name(found)} was edited after it was applied; undo the edit, or accept it with repair")
+        elif found.status is Status.MISSING:
+            problems.append(f"{_name(found)} was applied, and its file has vanished from {folder.path}; put it back")
+        elif found.status is Status.LATE and not allow_missing:
+            problems.append(f"{_name(found)} comes late: newer ones were applied before; renumber it, or allow it")
+    ahead = [found for found in standings if found.status is Status.AHEAD]
+    return problems + (_refused_ahead(folder, ahead) if ahead else [])
+
+
+def _refused_ahead(folder: Folder, ahead: Sequence[Standing]) -> list[str]:
+    """Return why files cannot be used with a database that is ahead of them: the newest migration has the last word."""
+    last = max(ahead, key=lambda found: found.version or ZERO)
+    compatible = last.recorded.compatible_with if last.recorded else None
+    if compatible is not None and compatible <= newest(folder):
+        return []
+    names = ", ".join(_name(found) for found in ahead)
+    says = (
+        f"is compatible with {compatible} at the oldest" if compatible else "does not say that older files can use it"
+    )
+    problem = (
+        f"the database is ahead of {folder.path}, which ends with {newest(folder)}: {names} was applied, and"
+        f" {last.version} {says}; start the newer image, or take it back with down"
+    )
+    return [problem]
+
+
+def _unknown_target(folder: Folder, target: Version | None) -> list[str]:
+    known = {migration.version for migration in (*folder.migrations, *folder.baselines)}
+    if target is None or target == ZERO or target in known:
+        return []
+    return [f"there is no migration {target} in {folder.path}"]
+
+
+def _name(found: Standing | Recorded) -> str:
+    """Return what to call a migration in a sentence: its file, or what the history knows of it."""
+    if isinstance(found, Standing) and found.migration:
+        return found.migration.up.path
+    return f"migration {found.version} ({found.name})" if found.version else f"repeatable migration {found.name}"
+
+
+def plan_down(folder: Folder, rows: Iterable[Recorded], *, count: int = 1, target: Version | None = None) -> Plan:
+    """Plan to take back what was applied last. Repeatable migrations stay.
+
+    The down part in the folder is used if the migration is there as it was applied, else the one in the history.
+
+    Args:
+        folder: The folder.
+        rows: The history, oldest row first.
+        count: How many, last applied first.
+        target: Take back all that are newer than this version instead; `ZERO` means all.
+
+    Raises:
+        PlanError: One of them cannot be taken back, is needed by one that stays, or is unfinished; or there are not
+            so many, or no such target.
+    """
+    history = History(rows)
+    applied = history.versioned[::-1]
+    if target is None:
+        chosen = applied[:count]
+        problems = _too_few(applied, count)
+    else:
+        chosen = [row for row in applied if row.version is not None and row.version > target]
+        known = {row.version for row in applied} | {ZERO}
+        problems = [] if target in known else [f"migration {target} was not applied, so that nothing leads back to it"]
+    problems += [f"{_name(row)} is unfinished; finish it first" for row in applied if row.state is State.UNFINISHED]
+    steps, irreversible = _down_steps(folder, chosen)
+    problems += irreversible + _needed(folder, chosen, applied)
+    if problems:
+        raise PlanError(problems)
+    return Plan(tuple(steps))
+
+
+def _down_steps(folder: Folder, rows: Iterable[Recorded]) -> tuple[list[Step], list[str]]:
+    migrations = {migration.key: migration for migration in (*folder.migrations, *folder.baselines)}
+    steps: list[Step] = []
+    irreversible = []
+    for row in rows:
+        migration = migrations.get(row.key)
+        part = _down_part(migration, row)
+        if part is None:
+            irreversible.append(f"{_name(row)} is irreversible: it has no down part")
+            continue
+        after = frozenset({len(steps) - 1}) if steps else frozenset[int]()
+        steps.append(Step(Action.REVERT, row.version, row.name, row.kind, row.checksum, part, migration, row, after))
+    return steps, irreversible
+
+
+def _down_part(migration: Migration | None, row: Recorded) -> Part | None:
+    if migration and migration.down and row.checksum in {migration.checksum, ""}:
+        return migration.down
+    if row.down is None:
+        return None
+    stored = row.down
+    return Part(f"down part of {row.key} in the history", stored.text, stored.transaction, stored.lock_timeout)
+
+
+def _too_few(applied: Sequence[Recorded], count: int) -> list[str]:
+    if 1 <= count <= len(applied):
+        return []
+    return [f"{count} migrations cannot be taken back: {len(applied) or 'none'} of them was applied"]
+
+
+def _needed(folder: Folder, chosen: Sequence[Recorded], applied: Sequence[Recorded]) -> list[str]:
+    """Return which of those that stay say themselves that they need one that goes."""
+    going = {row.version for row in chosen}
+    staying = {row.version for row in applied} - going
+    return [
+        f"{migration.up.path} depends on {need}, and stays; take it back, too"
+        for migration in folder.migrations
+        if migration.version in staying
+        for need in migration.depends or ()
+        if need in going
+    ]
+
+
+def plan_redo(folder: Folder, rows: Iterable[Recorded]) -> Plan:
+    """Plan to take back what was applied last, and to apply it again, as it now is.
+
+    Raises:
+        PlanError: As `plan_down`, or its file is gone.
+    """
+    down = plan_down(folder, rows).steps[0]
+    if down.migration is None:
+        raise PlanError([f"the file of migration {down.version} ({down.name}) is not in {folder.path}"])
+    return Plan((down, _step(Action.APPLY, down.migration, frozenset({0}))))
+
+
+def plan_baseline(folder: Folder, rows: Iterable[Recorded], version: Version) -> Plan:
+    """Plan to record as applied, without running them, all migrations up to a version.
+
+    Raises:
+        PlanError: There is no such version, or something was applied already.
+    """
+    problems = _unknown_target(folder, version)
+    if history := History(rows).versioned:
+        problems.append(f"there is a history already; its last migration is {_name(history[-1])}")
+    if problems:
+        raise PlanError(problems)
+    wanted = _wanted(dependencies(folder.migrations), version)
+    steps = (_step(Action.RECORD, found) for found in folder.migrations if found.version in wanted)
+    return Plan(tuple(steps))

@@ -1,0 +1,55 @@
+"""What is wrong with a folder of migrations, or between it and a database: all of it at once. Pure."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from dbinit.errors import HistoryError, SourceError
+
+__all__ = ["FolderError", "PlanError", "Problem"]
+
+
+class Problem(NamedTuple):
+    """One mistake in a file.
+
+    Attributes:
+        path: The file.
+        message: What is wrong and what to do, without a full stop.
+        line: Where, from 1; 0 where the whole file is meant.
+        column: Where in that line, from 1.
+    """
+
+    path: str
+    message: str
+    line: int = 0
+    column: int = 1
+
+    def __str__(self) -> str:
+        place = f":{self.line}:{self.column}" if self.line else ""
+        return f"{self.path}{place}: {self.message}"
+
+
+class FolderError(SourceError):
+    """A folder of migrations that cannot be used; all mistakes at once.
+
+    Args:
+        path: The folder.
+        problems: The mistakes.
+    """
+
+    def __init__(self, path: str, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(sorted(problems))
+        lines = [f"  - {problem}" for problem in self.problems]
+        super().__init__("\n".join([f"The migrations in {path} cannot be used:", *lines]))
+
+
+class PlanError(HistoryError):
+    """A history and a folder that do not fit together, or a wish that cannot be fulfilled; all reasons at once.
+
+    Args:
+        problems: One sentence for each.
+    """
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        lines = [f"  - {problem}" for problem in self.problems]
+        super().__init__("\n".join(["The migrations and the database do not fit together:", *lines]))

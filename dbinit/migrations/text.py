@@ -1,0 +1,82 @@
+"""The text of a file of migrations, and parts of it that keep their lines. Pure."""
+
+import re
+from typing import NamedTuple
+
+from .model import File, Part, Transaction, checksum_of
+from .problems import Problem
+
+__all__ = ["FileText", "Span", "base_name", "holds_sql"]
+
+_LINE_END = re.compile(r"\r\n|\n|\r")
+# No statement: blanks, comments (nested one level deep) and stray semicolons.
+_NOTHING = re.compile(r"(?:[\s;]++|--[^\r\n]*+|/\*(?:[^*/]|\*(?!/)|/(?!\*)|/\*(?:[^*]|\*(?!/))*+\*/)*+\*/)*+")
+
+
+class Span(NamedTuple):
+    """A stretch of a text, in characters; `end` is None at the end of the text."""
+
+    start: int = 0
+    end: int | None = None
+
+
+class FileText:
+    """A file that is known to be text.
+
+    Args:
+        path: Its path, for messages.
+        file: The file.
+
+    Attributes:
+        text: Its text, without a byte order mark; empty where it is no text.
+        problems: Why it is no text.
+    """
+
+    def __init__(self, path: str, file: File) -> None:
+        self.path = path
+        self.file = file
+        self.problems: list[Problem] = []
+        self.text = self._decode()
+
+    def _decode(self) -> str:
+        try:
+            text = self.file.data.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            line = error.object.count(b"\n", 0, error.start) + 1
+            byte = error.object[error.start]
+            self.problems.append(Problem(self.path, f"byte 0x{byte:02x} is not UTF-8; save the file as UTF-8", line))
+            return ""
+        if (nul := text.find("\0")) >= 0:
+            what = "there is a NUL byte, which PostgreSQL cannot take; remove it, or save the file as UTF-8"
+            self.problems.append(self.problem(nul, what))
+            return ""
+        return text
+
+    def problem(self, offset: int, message: str) -> Problem:
+        """Return a problem at an offset of the text."""
+        ends = [match.end() for match in _LINE_END.finditer(self.text, 0, offset)]
+        return Problem(self.path, message, len(ends) + 1, offset - (ends[-1] if ends else 0) + 1)
+
+    def part(self, *spans: Span, transaction: Transaction = Transaction.BY_CONTENT) -> Part:
+        """Return the spans, which begin where lines begin, as one script; no span means the whole text."""
+        pieces, position = [], 0
+        for span in spans or (Span(),):
+            pieces.append("\n" * len(_LINE_END.findall(self.text, position, span.start)))
+            pieces.append(self.text[span.start : span.end])
+            position = len(self.text) if span.end is None else span.end
+        return Part(self.path, "".join(pieces), transaction)
+
+    def checksum(self, *spans: Span) -> str:
+        """Return the checksum of the spans; no span means the whole text."""
+        return checksum_of("".join(self.text[span.start : span.end] for span in spans or (Span(),)))
+
+
+def holds_sql(text: str) -> bool:
+    """Tell whether there is anything in a text but blanks and comments."""
+    nothing = _NOTHING.match(text)
+    return nothing is None or nothing.end() < len(text)
+
+
+def base_name(name: str) -> str:
+    """Return the last part of a path."""
+    return name.rpartition("/")[2]
