@@ -76,8 +76,9 @@ def _in_order(path: str, detected: Detected, reading: Reading) -> Folder:
     for migration in reading.migrations:
         kinds[migration.kind].append(migration)
     by_version = {migration.version: migration for migration in kinds[Kind.VERSIONED]}
-    versioned = [by_version[version] for version in graph.order(graph.dependencies(kinds[Kind.VERSIONED]))]
+    needs = graph.dependencies(kinds[Kind.VERSIONED])
+    versioned = [by_version[version] for version in graph.order(needs)]
     repeatable = sorted(kinds[Kind.REPEATABLE], key=lambda migration: migration.name)
     baselines = sorted(kinds[Kind.BASELINE], key=lambda migration: migration.version or ZERO)
     hooks = {hook: tuple(parts) for hook, parts in reading.hooks.items()}
-    return Folder(path, detected.format, detected.reason, (*versioned, *repeatable), tuple(baselines), hooks)
+    return Folder(path, detected.format, detected.reason, (*versioned, *repeatable), needs, tuple(baselines), hooks)

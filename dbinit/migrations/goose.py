@@ -87,9 +87,7 @@ class _Marks:
         for match in _MARK.finditer(self._text.text):
             at = match.end("blank")
             if match["blank"]:
-                self._text.problems.append(
-                    self._text.problem(at, "a mark of goose's begins at the beginning of its line")
-                )
+                self._text.problems.append(self._text.problem(at, "a mark begins at the beginning of its line"))
             else:
                 # Dashes are taken out wherever they stand in the line, and its name once.
                 yield at, match["words"].replace("--", "").replace("+goose", "", 1).strip()

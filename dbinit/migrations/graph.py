@@ -49,13 +49,16 @@ def problems_of(migrations: Sequence[Migration]) -> list[Problem]:
     problems = [
         Problem(path_of[version], f"it depends on {need}, and there is no migration with that version")
         for version, needs in graph.items()
-        for need in needs - graph.keys()
+        for need in needs
+        if need not in graph
     ]
-    known = {version: needs & graph.keys() for version, needs in graph.items()}
-    circle = _circle(known)
-    if len(circle) == 1:
-        problems.append(Problem(path_of[circle[0]], "it depends on itself"))
-    elif circle:
+    selfish = [version for version, needs in graph.items() if version in needs]
+    problems += [Problem(path_of[version], "it depends on itself") for version in selfish]
+    known = {
+        version: frozenset(need for need in needs if need in graph and need != version)
+        for version, needs in graph.items()
+    }
+    if circle := _circle(known):
         names = " -> ".join(path_of[version] for version in [*circle, circle[0]])
         problems.append(Problem(path_of[circle[0]], f"migrations depend on each other in a circle: {names}"))
     return problems
@@ -63,7 +66,7 @@ def problems_of(migrations: Sequence[Migration]) -> list[Problem]:
 
 def _circle(graph: Graph) -> list[Version]:
     """Return one circle, from its lowest version on; empty if there is none."""
-    left = graph.keys() - set(order(graph))
+    left = set(graph).difference(order(graph))
     if not left:
         return []
     version, trail = min(left), dict[Version, int]()

@@ -78,9 +78,10 @@ class History:
     def __init__(self, rows: Iterable[Recorded]) -> None:
         self.rows: dict[str, Recorded] = {}
         for row in rows:
-            self.rows.pop(row.key, None)
+            key = row.key
+            self.rows.pop(key, None)
             if row.state is not State.REVERTED:
-                self.rows[row.key] = row
+                self.rows[key] = row
 
     @property
     def versioned(self) -> list[Recorded]:

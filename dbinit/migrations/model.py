@@ -148,6 +148,7 @@ class Folder:
         format: Whose rules it was read by.
         reason: Why those, in words, for the log.
         migrations: In the order in which they run one by one: the versioned ones, then the repeatable ones.
+        needs: By version, the versions that a versioned migration builds upon.
         baselines: The migrations of the kind `BASELINE`, by version.
         hooks: The scripts of each hook, in order.
     """
@@ -156,5 +157,6 @@ class Folder:
     format: Format
     reason: str
     migrations: tuple[Migration, ...]
+    needs: Mapping[Version, frozenset[Version]]
     baselines: tuple[Migration, ...] = ()
     hooks: Mapping[Hook, tuple[Part, ...]] = field(default_factory=dict)

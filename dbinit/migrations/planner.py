@@ -6,7 +6,6 @@ A plan is made anew from the history each time: applying one and planning again 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from .graph import Graph, dependencies
 from .history import History, Recorded, State
 from .model import Folder, Kind, Migration, Part
 from .plan import Action, Plan, Step
@@ -55,15 +54,14 @@ def plan_up(
 def _up_steps(
     folder: Folder, standings: Sequence[Standing], target: Version | None, *, with_repeatable: bool
 ) -> list[Step]:
-    graph = dependencies(folder.migrations)
-    wanted = _wanted(graph, target)
     pending = [found for found in standings if found.version is not None and found.status in _RUNS]
+    wanted = _wanted(folder, target) if pending else set[Version]()
     chosen = [found for found in pending if found.version in wanted or found.kind is Kind.BASELINE]
     places: dict[Version, int] = {}
     steps: list[Step] = []
     base: frozenset[int] = frozenset()
     for found in chosen:
-        needs = graph.get(found.version, frozenset()) if found.version else frozenset()
+        needs = folder.needs.get(found.version, frozenset()) if found.version else frozenset()
         after = base | {places[need] for need in needs if need in places}
         if found.kind is Kind.BASELINE:
             base = frozenset({len(steps)})
@@ -75,15 +73,15 @@ def _up_steps(
     return steps
 
 
-def _wanted(graph: Graph, target: Version | None) -> set[Version]:
+def _wanted(folder: Folder, target: Version | None) -> set[Version]:
     """Return the versions up to the target, and what they need, which may be beyond it."""
-    left = [version for version in graph if target is None or version <= target]
+    left = [version for version in folder.needs if target is None or version <= target]
     wanted: set[Version] = set()
     while left:
         version = left.pop()
         if version not in wanted:
             wanted.add(version)
-            left += graph[version]
+            left += folder.needs[version]
     return wanted
 
 
@@ -252,6 +250,6 @@ def plan_baseline(folder: Folder, rows: Iterable[Recorded], version: Version) ->
         problems.append(f"there is a history already; its last migration is {_name(history[-1])}")
     if problems:
         raise PlanError(problems)
-    wanted = _wanted(dependencies(folder.migrations), version)
+    wanted = _wanted(folder, version)
     steps = (_step(Action.RECORD, found) for found in folder.migrations if found.version in wanted)
     return Plan(tuple(steps))

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import NamedTuple
 
-from .graph import dependencies, order
 from .history import History, Recorded, State
 from .model import Folder, Kind, Migration
 from .version import ZERO, Version
@@ -86,8 +85,8 @@ def survey(folder: Folder, history: History, target: Version | None = None) -> l
     base = _base(folder, history, target)
     late = _late(folder, history, base)
     standings = [*_baselines(folder, history, base), *_migrations(folder, history, base, late)]
-    known = {migration.key for migration in (*folder.migrations, *folder.baselines)}
-    rows = [row for row in history.versioned if row.key not in known]
+    known = {id(found.recorded) for found in standings}
+    rows = [row for row in history.versioned if id(row) not in known]
     return standings + [Standing(_status_without_file(folder, row), None, row) for row in rows]
 
 
@@ -148,14 +147,16 @@ def _late(folder: Folder, history: History, base: Version | None) -> set[Version
     What builds upon what is for the migrations to say, so that one that nothing depends on is never late. Of what
     was applied and has no file nothing is known: whatever is older comes late.
     """
-    graph = dependencies(folder.migrations)
     begun = {row.version for row in history.versioned if row.version is not None}
-    without_file = max((version for version in begun if version not in graph), default=ZERO)
+    versions = [migration.version for migration in folder.migrations if migration.version is not None]
+    if begun.issuperset(versions):
+        return set()
+    without_file = max((version for version in begun if version not in folder.needs), default=ZERO)
     needed: set[Version] = set()
     late: set[Version] = set()
-    for version in reversed(list(order(graph))):
+    for version in reversed(versions):
         if version in begun or version in needed:
-            needed |= graph[version]
+            needed |= folder.needs[version]
         if version not in begun and (version in needed or version < without_file):
             late.add(version)
     return {version for version in late if base is None or version > base}

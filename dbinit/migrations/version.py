@@ -39,7 +39,7 @@ class Version:
     @property
     def key(self) -> str:
         """The same text for equal versions, however they were written."""
-        return ".".join(map(str, self.numbers))
+        return ".".join(map(str, self.numbers)) if len(self.numbers) > 1 else str(self.numbers[0])
 
     def __str__(self) -> str:
         return self.text
