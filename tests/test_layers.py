@@ -56,6 +56,7 @@ FLOORS: dict[str, frozenset[str]] = {
             "migrations.dbmate",
             "migrations.detection",
             "migrations.flyway",
+            "migrations.foreign",
             "migrations.folder",
             "migrations.golang_migrate",
             "migrations.goose",
