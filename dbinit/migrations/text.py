@@ -36,21 +36,21 @@ class FileText:
         self.path = path
         self.file = file
         self.problems: list[Problem] = []
-        self.text = self._decode()
+        self.text = ""
+        self._decode()
 
-    def _decode(self) -> str:
+    def _decode(self) -> None:
         try:
-            text = self.file.data.decode("utf-8-sig")
+            self.text = self.file.data.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             line = error.object.count(b"\n", 0, error.start) + 1
             byte = error.object[error.start]
             self.problems.append(Problem(self.path, f"byte 0x{byte:02x} is not UTF-8; save the file as UTF-8", line))
-            return ""
-        if (nul := text.find("\0")) >= 0:
+            return
+        if (nul := self.text.find("\0")) >= 0:
             what = "there is a NUL byte, which PostgreSQL cannot take; remove it, or save the file as UTF-8"
             self.problems.append(self.problem(nul, what))
-            return ""
-        return text
+            self.text = ""
 
     def problem(self, offset: int, message: str) -> Problem:
         """Return a problem at an offset of the text."""

@@ -93,7 +93,10 @@ def test_the_down_part_does_not_count_for_the_checksum() -> None:
         ("SELECT 1;\n-- dbinit down\nDROP", "2:1: there is no colon behind dbinit"),
         ("SELECT 1;\n-- DBINIT: Down\nSELECT 2", "2:1: there is no annotation 'Down'"),
         ("-- dbinit: lock-timeout soon\nSELECT 1", "1:1: lock-timeout: 'soon' is not a duration"),
-        ("-- dbinit: lock-timeout 1s\n-- dbinit: lock-timeout 2s\nSELECT 1", "2:1: lock-timeout stands in this part twice"),
+        (
+            "-- dbinit: lock-timeout 1s\n-- dbinit: lock-timeout 2s\nSELECT 1",
+            "2:1: lock-timeout stands in this part twice",
+        ),
         ("-- dbinit: depends\nSELECT 1", "1:1: depends: name the versions"),
         ("-- dbinit: depends x\nSELECT 1", "1:1: depends: 'x' is not a version"),
         ("-- dbinit: no-transaction please\nSELECT 1", "1:1: no-transaction: nothing may stand behind it"),
@@ -129,8 +132,14 @@ def test_a_mistake_is_named_with_its_place(text: str | bytes, mistake: str) -> N
         ({"1_a.sql": "SELECT 1", "notes.sql": "SELECT 1"}, "m/notes.sql: this is no name of a migration"),
         ({f"{2**64}_a.sql": "SELECT 1"}, f"m/{2**64}_a.sql: version {2**64} has more than 64 bits"),
         ({"1_a.sql": "SELECT 1", "1_a.down.sql": "-- dbinit: down\nSELECT 1"}, "m/1_a.down.sql:1:1: the down part has"),
-        ({"1_a.sql": "SELECT 1", "repeatable_a.sql": "SELECT 1\n-- dbinit: down"}, "m/repeatable_a.sql:2:1: a repeatable"),
-        ({"1_a.sql": "SELECT 1", "on_error.sql": "-- dbinit: depends 1\nSELECT 1"}, "m/on_error.sql: a hook can have nei"),
+        (
+            {"1_a.sql": "SELECT 1", "repeatable_a.sql": "SELECT 1\n-- dbinit: down"},
+            "m/repeatable_a.sql:2:1: a repeatable",
+        ),
+        (
+            {"1_a.sql": "SELECT 1", "on_error.sql": "-- dbinit: depends 1\nSELECT 1"},
+            "m/on_error.sql: a hook can have nei",
+        ),
         (
             {"1_a.sql": "-- dbinit: depends 2\nSELECT 1", "2_b.sql": "SELECT 1"},
             "m/1_a.sql: migrations depend on each other in a circle: m/1_a.sql -> m/2_b.sql -> m/1_a.sql",
@@ -144,7 +153,9 @@ def test_a_mistake_of_the_folder_is_named(contents: dict[str, str], mistake: str
 
 
 def test_all_mistakes_are_named_at_once() -> None:
-    found = mistakes({"1_a.sql": "", "x.sql": "", "2_b.sql": "-- dbinit: what\nSELECT 1", "3_c.sql": b"\xff", "3_d.sql": "x"})
+    found = mistakes(
+        {"1_a.sql": "", "x.sql": "", "2_b.sql": "-- dbinit: what\nSELECT 1", "3_c.sql": b"\xff", "3_d.sql": "x"}
+    )
     assert [problem.split(": ")[0] for problem in found] == [
         "m/1_a.sql:1:1",
         "m/2_b.sql:1:1",

@@ -19,7 +19,9 @@ def test_versions_compare_as_numbers_and_keep_their_text() -> None:
     ]
 
 
-@pytest.mark.parametrize(("one", "other"), [("001", "1"), ("1.0", "1"), ("1_1", "1.1"), ("0.0", "0"), ("1.01.0", "1.1")])
+@pytest.mark.parametrize(
+    ("one", "other"), [("001", "1"), ("1.0", "1"), ("1_1", "1.1"), ("0.0", "0"), ("1.01.0", "1.1")]
+)
 def test_other_ways_to_write_a_version_make_no_other_version(one: str, other: str) -> None:
     assert Version.parse(one) == Version.parse(other)
     assert hash(Version.parse(one)) == hash(Version.parse(other))
