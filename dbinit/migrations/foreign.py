@@ -63,14 +63,15 @@ def owner_of(table: str, columns: Collection[str]) -> Format | str | None:
         A format whose history can be adopted, the name of a tool whose cannot, or None where nobody knows the table.
     """
     columns = frozenset(columns)
-    for owner, layout in LAYOUTS.items():
-        # The name is the user's choice with most of the tools; their columns are not.
-        if columns == {"version"}:
-            break
-        if owner is not Format.DBMATE and columns.issuperset(layout.columns):
-            return owner
-    if columns.issuperset(_PGDBM) and table == LAYOUTS[Format.DBMATE].table:
-        return "pgdbm"
-    if table in _OTHERS:
+    # Older versions of Flyway called their table as tern does.
+    if table in _OTHERS and "installed_rank" not in columns:
         return _OTHERS[table]
-    return Format.DBMATE if columns == {"version"} else None
+    if table == "schema_migrations" and columns.issuperset(_PGDBM):
+        return "pgdbm"
+    if columns == {"version"}:
+        return Format.DBMATE
+    # With most tools the name is the user's choice, and the columns are not; the layout with the most of them fits best.
+    fitting = [
+        owner for owner, layout in LAYOUTS.items() if len(layout.columns) > 1 and columns.issuperset(layout.columns)
+    ]
+    return max(fitting, key=lambda owner: len(LAYOUTS[owner].columns), default=None)
