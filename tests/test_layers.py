@@ -68,6 +68,7 @@ FLOORS: dict[str, frozenset[str]] = {
             "migrations.planner",
             "migrations.problems",
             "migrations.reading",
+            "migrations.reversal",
             "migrations.sqlx",
             "migrations.standing",
             "migrations.text",

@@ -11,6 +11,7 @@ from .model import File, Format
 from .native import is_native_name
 from .problems import FolderError, Problem
 from .text import base_name
+from .version import Version
 
 __all__ = ["Detected", "detect", "is_read"]
 
@@ -52,6 +53,7 @@ _NAMES: dict[Format | str, re.Pattern[str]] = {
     "Prisma": re.compile(r"migration_lock\.toml|[^/]+/migration\.sql"),
     "tern": re.compile(r"tern\.conf"),
 }
+_FLYWAY_VERSION = re.compile(r"(?P<prefix>[VU])(?P<version>[0-9][0-9._]*?)__.*\.sql", re.ASCII | re.DOTALL)
 _UP = re.compile(r"[0-9]+_.*\.up\..*", re.DOTALL)
 _PAIR = re.compile(r"[0-9]+_.*\.(?:up|down)\..*", re.DOTALL)
 _PLAIN = re.compile(r"[0-9]+_.*(?<!\.up)(?<!\.down)\.sql", re.DOTALL)
@@ -101,8 +103,6 @@ def _evidence(files: Sequence[File]) -> dict[Format | str, str]:
     # A U file without its V is no undo of Flyway's, but a migration of refinery's, which runs forward.
     if Format.FLYWAY in found and (lone := _undo_without_version(files)):
         found = {"refinery": f"{lone} has no V file beside it, so that it is no undo migration of Flyway's"}
-    if found.get(Format.GOLANG_MIGRATE) and Format.SQLX in found:
-        del found[Format.GOLANG_MIGRATE]
     return found
 
 
@@ -111,16 +111,22 @@ def _signs(files: Sequence[File]) -> Iterator[tuple[Format | str, str]]:
         for owner, pattern in _NAMES.items():
             if pattern.fullmatch(file.name):
                 yield owner, f"there is a file {file.name}"
-        if file.data.startswith(_SQLX_MARK):
-            yield Format.SQLX, f"{file.name} begins with {_SQLX_MARK.decode()}"
         for owner in _owners_of_marks(file):
             yield owner, f"{file.name} has its marks"
+    yield from _signs_of_pairs(files)
+
+
+def _signs_of_pairs(files: Sequence[File]) -> Iterator[tuple[Format | str, str]]:
+    """Tell golang-migrate, which passes over files that are no pairs, from sqlx, which runs them."""
+    if marked := next((file.name for file in files if file.data.startswith(_SQLX_MARK)), ""):
+        yield Format.SQLX, f"{marked} begins with {_SQLX_MARK.decode()}"
+        return
     pair = next((file.name for file in files if _UP.fullmatch(file.name)), "")
     plain = next((file.name for file in files if _PLAIN.fullmatch(file.name)), "")
-    if pair and plain:
-        yield Format.SQLX, f"there are both {pair} and {plain}"
     if pair:
         yield Format.GOLANG_MIGRATE, f"there is a file {pair}"
+    if pair and plain:
+        yield Format.SQLX, f"there is a file {plain} as well, which golang-migrate would pass over"
 
 
 def _owners_of_marks(file: File) -> set[Format | str]:
@@ -129,10 +135,17 @@ def _owners_of_marks(file: File) -> set[Format | str]:
 
 
 def _undo_without_version(files: Sequence[File]) -> str:
-    names = [base_name(file.name) for file in files]
-    versions = {name.partition("__")[0][1:] for name in names if name.startswith("V")}
-    undone = (name for name in names if re.match(r"U[0-9][0-9._]*__", name))
-    return next((name for name in undone if name.partition("__")[0][1:] not in versions), "")
+    found = [match for file in files if (match := _FLYWAY_VERSION.fullmatch(base_name(file.name)))]
+    versions = {_number(match) for match in found if match["prefix"] == "V"}
+    lone = (match[0] for match in found if match["prefix"] == "U" and _number(match) not in versions)
+    return next(lone, "")
+
+
+def _number(match: re.Match[str]) -> str:
+    try:
+        return Version.parse(match["version"]).key
+    except ValueError:
+        return match["version"]
 
 
 def _by_plain_names(path: str, files: Sequence[File]) -> Detected:

@@ -70,7 +70,7 @@ def owner_of(table: str, columns: Collection[str]) -> Format | str | None:
         return "pgdbm"
     if columns == {"version"}:
         return Format.DBMATE
-    # With most tools the name is the user's choice, and the columns are not; the layout with the most of them fits best.
+    # With most tools the name is the user's choice, and the columns are not. The more of them fit, the better.
     fitting = [
         owner for owner, layout in LAYOUTS.items() if len(layout.columns) > 1 and columns.issuperset(layout.columns)
     ]

@@ -55,6 +55,8 @@ def _migration(named: Named) -> Migration:
     found = read_annotations(text)
     up = found.up.of_part(text.part(found.up_span))
     _refuse_empty(text, up)
+    if found.up.compatible_with is not None and found.up.compatible_with >= named.version:
+        text.problems.append(Problem(text.path, "compatible-with names an older version than the migration's own"))
     down = None
     if found.down_at is not None:
         down = found.down.of_part(text.part(found.down_span))

@@ -8,7 +8,7 @@ from .history import Recorded
 from .model import Kind, Migration, Part
 from .version import Version
 
-__all__ = ["Action", "Plan", "Step"]
+__all__ = ["Action", "Plan", "Step", "step_of"]
 
 
 class Action(Enum):
@@ -71,3 +71,9 @@ class Plan:
         for place, step in enumerate(self.steps):
             if place not in done and place not in running and all(need in done for need in step.after):
                 yield place
+
+
+def step_of(action: Action, migration: Migration) -> Step:
+    """Return a step with the up part of a migration, which waits for no other."""
+    version, name, kind = migration.version, migration.name, migration.kind
+    return Step(action, version, name, kind, migration.checksum, migration.up, migration)

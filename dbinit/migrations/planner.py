@@ -6,14 +6,14 @@ A plan is made anew from the history each time: applying one and planning again 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from .history import History, Recorded, State
-from .model import Folder, Kind, Migration, Part
-from .plan import Action, Plan, Step
+from .history import History, Recorded
+from .model import Folder, Kind
+from .plan import Action, Plan, Step, step_of
 from .problems import PlanError
 from .standing import Standing, Status, newest, survey
 from .version import ZERO, Version
 
-__all__ = ["plan_baseline", "plan_down", "plan_redo", "plan_up", "status"]
+__all__ = ["plan_baseline", "plan_repair", "plan_up", "status"]
 
 _RUNS = {Status.PENDING, Status.LATE, Status.UNFINISHED}
 
@@ -100,12 +100,7 @@ def _up_step(found: Standing, after: frozenset[int]) -> Step:
     if found.migration is None:
         raise ValueError("only what has a file can be applied")
     action = Action.RESUME if found.status is Status.UNFINISHED else Action.APPLY
-    return replace(_step(action, found.migration, after), recorded=found.recorded)
-
-
-def _step(action: Action, migration: Migration, after: frozenset[int] = frozenset()) -> Step:
-    version, name, kind = migration.version, migration.name, migration.kind
-    return Step(action, version, name, kind, migration.checksum, migration.up, migration, after=after)
+    return replace(step_of(action, found.migration), recorded=found.recorded, after=after)
 
 
 def _conflicts(folder: Folder, standings: Sequence[Standing], *, allow_missing: bool) -> list[str]:
@@ -145,98 +140,9 @@ def _unknown_target(folder: Folder, target: Version | None) -> list[str]:
     return [f"there is no migration {target} in {folder.path}"]
 
 
-def _name(found: Standing | Recorded) -> str:
+def _name(found: Standing) -> str:
     """Return what to call a migration in a sentence: its file, or what the history knows of it."""
-    if isinstance(found, Standing) and found.migration:
-        return found.migration.up.path
-    return f"migration {found.version} ({found.name})" if found.version else f"repeatable migration {found.name}"
-
-
-def plan_down(folder: Folder, rows: Iterable[Recorded], *, count: int = 1, target: Version | None = None) -> Plan:
-    """Plan to take back what was applied last. Repeatable migrations stay.
-
-    The down part in the folder is used if the migration is there as it was applied, else the one in the history.
-
-    Args:
-        folder: The folder.
-        rows: The history, oldest row first.
-        count: How many, last applied first.
-        target: Take back all that are newer than this version instead; `ZERO` means all.
-
-    Raises:
-        PlanError: One of them cannot be taken back, is needed by one that stays, or is unfinished; or there are not
-            so many, or no such target.
-    """
-    history = History(rows)
-    applied = history.versioned[::-1]
-    if target is None:
-        chosen = applied[:count]
-        problems = _too_few(applied, count)
-    else:
-        chosen = [row for row in applied if row.version is not None and row.version > target]
-        known = {row.version for row in applied} | {ZERO}
-        problems = [] if target in known else [f"migration {target} was not applied, so that nothing leads back to it"]
-    problems += [f"{_name(row)} is unfinished; finish it first" for row in applied if row.state is State.UNFINISHED]
-    steps, irreversible = _down_steps(folder, chosen)
-    problems += irreversible + _needed(folder, chosen, applied)
-    if problems:
-        raise PlanError(problems)
-    return Plan(tuple(steps))
-
-
-def _down_steps(folder: Folder, rows: Iterable[Recorded]) -> tuple[list[Step], list[str]]:
-    migrations = {migration.key: migration for migration in (*folder.migrations, *folder.baselines)}
-    steps: list[Step] = []
-    irreversible = []
-    for row in rows:
-        migration = migrations.get(row.key)
-        part = _down_part(migration, row)
-        if part is None:
-            irreversible.append(f"{_name(row)} is irreversible: it has no down part")
-            continue
-        after = frozenset({len(steps) - 1}) if steps else frozenset[int]()
-        steps.append(Step(Action.REVERT, row.version, row.name, row.kind, row.checksum, part, migration, row, after))
-    return steps, irreversible
-
-
-def _down_part(migration: Migration | None, row: Recorded) -> Part | None:
-    if migration and migration.down and row.checksum in {migration.checksum, ""}:
-        return migration.down
-    if row.down is None:
-        return None
-    stored = row.down
-    return Part(f"down part of {row.key} in the history", stored.text, stored.transaction, stored.lock_timeout)
-
-
-def _too_few(applied: Sequence[Recorded], count: int) -> list[str]:
-    if 1 <= count <= len(applied):
-        return []
-    return [f"{count} migrations cannot be taken back: {len(applied) or 'none'} of them was applied"]
-
-
-def _needed(folder: Folder, chosen: Sequence[Recorded], applied: Sequence[Recorded]) -> list[str]:
-    """Return which of those that stay say themselves that they need one that goes."""
-    going = {row.version for row in chosen}
-    staying = {row.version for row in applied} - going
-    return [
-        f"{migration.up.path} depends on {need}, and stays; take it back, too"
-        for migration in folder.migrations
-        if migration.version in staying
-        for need in migration.depends or ()
-        if need in going
-    ]
-
-
-def plan_redo(folder: Folder, rows: Iterable[Recorded]) -> Plan:
-    """Plan to take back what was applied last, and to apply it again, as it now is.
-
-    Raises:
-        PlanError: As `plan_down`, or its file is gone.
-    """
-    down = plan_down(folder, rows).steps[0]
-    if down.migration is None:
-        raise PlanError([f"the file of migration {down.version} ({down.name}) is not in {folder.path}"])
-    return Plan((down, _step(Action.APPLY, down.migration, frozenset({0}))))
+    return found.migration.up.path if found.migration else f"migration {found.version} ({found.name})"
 
 
 def plan_baseline(folder: Folder, rows: Iterable[Recorded], version: Version) -> Plan:
@@ -247,9 +153,20 @@ def plan_baseline(folder: Folder, rows: Iterable[Recorded], version: Version) ->
     """
     problems = _unknown_target(folder, version)
     if history := History(rows).versioned:
-        problems.append(f"there is a history already; its last migration is {_name(history[-1])}")
+        problems.append(f"there is a history already; its last row is about {history[-1].key}")
     if problems:
         raise PlanError(problems)
     wanted = _wanted(folder, version)
-    steps = (_step(Action.RECORD, found) for found in folder.migrations if found.version in wanted)
+    steps = (step_of(Action.RECORD, found) for found in folder.migrations if found.version in wanted)
+    return Plan(tuple(steps))
+
+
+def plan_repair(folder: Folder, rows: Iterable[Recorded]) -> Plan:
+    """Plan to record those that were edited after they were applied as they now are, without running them."""
+    edited = (found for found in status(folder, rows) if found.status is Status.EDITED)
+    steps = (
+        replace(step_of(Action.RECORD, found.migration), recorded=found.recorded)
+        for found in edited
+        if found.migration and found.version is not None
+    )
     return Plan(tuple(steps))

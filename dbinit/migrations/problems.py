@@ -37,7 +37,7 @@ class FolderError(SourceError):
     """
 
     def __init__(self, path: str, problems: Iterable[Problem]) -> None:
-        self.problems = tuple(sorted(problems))
+        self.problems = tuple(sorted(problems, key=lambda found: (found.path, found.line, found.column, found.message)))
         lines = [f"  - {problem}" for problem in self.problems]
         super().__init__("\n".join([f"The migrations in {path} cannot be used:", *lines]))
 

@@ -21,14 +21,14 @@ FOLDERS: dict[Format, list[dict[str, str]]] = {
     Format.GOLANG_MIGRATE: [{"1_a.up.sql": "SELECT 1", "1_a.down.sql": "SELECT 1"}, {"1_a.up.sql": "SELECT 1"}],
     Format.SQLX: [
         {"1_a.sql": "-- no-transaction\nSELECT 1", "2_b.sql": "SELECT 1"},
-        {"1_a.sql": "SELECT 1", "2_b.up.sql": "SELECT 1", "2_b.down.sql": "SELECT 1"},
+        {"1_a.sql": "SELECT 1", "2_b.up.sql": "-- no-transaction\nSELECT 1", "2_b.down.sql": "SELECT 1"},
         {"2_b.up.sql": "-- no-transaction\nSELECT 1", "2_b.down.sql": "SELECT 1"},
     ],
     Format.DBMATE: [{"1_a.sql": DBMATE}],
     Format.GOOSE: [{"1_a.sql": GOOSE}, {"1_a.sql": GOOSE.replace("-- ", "--").replace("goose Up", "goose up")}],
     Format.FLYWAY: [
         {"V1__a.sql": "SELECT 1"},
-        {"V1_1__a.sql": "SELECT 1", "U1_1__a.sql": "SELECT 1", "R__b.sql": "SELECT 1"},
+        {"V1_1__a.sql": "SELECT 1", "U1.1.0__a.sql": "SELECT 1", "R__b.sql": "SELECT 1"},
         {"sub/V1__a.sql": "SELECT 1"},
         {"B7__a.sql": "SELECT 1"},
     ],
@@ -71,6 +71,7 @@ def test_the_folder_of_a_tool_that_is_not_read_is_refused_by_name(owner: str) ->
         {"V1__a.sql": "SELECT 1", "2_b.up.sql": "SELECT 2"},
         {"1_a.sql": "-- no-transaction\nSELECT 1", "2_b.sql": "-- dbinit: no-transaction\nSELECT 1"},
         {"V1__a.sql": GOOSE},
+        {"1_a.sql": "SELECT 1", "2_b.up.sql": "SELECT 1", "2_b.down.sql": "SELECT 1"},
     ],
 )
 def test_a_folder_that_fits_two_formats_is_refused_with_both(contents: dict[str, str]) -> None:

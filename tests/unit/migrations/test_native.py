@@ -106,6 +106,7 @@ def test_the_down_part_does_not_count_for_the_checksum() -> None:
         ("-- nothing\n/* at /* all */ */ ;\n", "1:1: there is no SQL statement"),
         ("", "1:1: there is no SQL statement"),
         ("-- dbinit: depends 1\nSELECT 1", ": it depends on itself"),
+        ("-- dbinit: compatible-with 1\nSELECT 1", ": compatible-with names an older version"),
         ("-- dbinit: depends 9\nSELECT 1", ": it depends on 9, and there is no migration"),
         (b"SELECT 1;\n\xff", "2:1: byte 0xff is not UTF-8"),
         (b"SELECT 1;\n  \0", "2:3: there is a NUL byte"),

@@ -3,8 +3,9 @@ import pytest
 from dbinit.migrations.history import Recorded, State, StoredDown
 from dbinit.migrations.model import Folder, Kind, Transaction
 from dbinit.migrations.plan import Action, Plan
-from dbinit.migrations.planner import plan_baseline, plan_down, plan_redo, plan_up, status
+from dbinit.migrations.planner import plan_baseline, plan_repair, plan_up, status
 from dbinit.migrations.problems import PlanError
+from dbinit.migrations.reversal import plan_down, plan_redo
 from dbinit.migrations.standing import Status
 from dbinit.migrations.version import ZERO
 
@@ -284,6 +285,15 @@ def test_a_baseline_records_without_running() -> None:
 def test_a_baseline_is_for_a_database_without_a_history() -> None:
     problems = refusal(FIVE, history(some(1)), version(9), planner=plan_baseline)
     assert [problem[:24] for problem in problems] == ["there is no migration 9 ", "there is a history alrea"]
+
+
+def test_repair_records_edited_ones_as_they_now_are() -> None:
+    edited = folder({**CONTENTS, "2_m.sql": "SELECT 'edited'"})
+    plan = plan_repair(edited, history(FIVE))
+    assert steps(plan) == ["record 2"]
+    rows = [*history(FIVE), *(recorded(step.migration) for step in plan.steps if step.migration)]
+    assert steps(plan_up(edited, rows)) == []
+    assert steps(plan_repair(FIVE, history(FIVE))) == []
 
 
 def test_every_status() -> None:

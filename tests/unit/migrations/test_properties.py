@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from dbinit.migrations.history import History, Recorded, State
 from dbinit.migrations.plan import Action, Plan
-from dbinit.migrations.planner import plan_down, plan_up
+from dbinit.migrations.planner import plan_up
+from dbinit.migrations.reversal import plan_down
 from dbinit.migrations.version import Version
 
 from .kit import folder, recorded
