@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from .history import Recorded, State, StoredDown
+from .history import Recorded, State, row_of
 from .model import Folder, Format, Kind, Migration
 from .problems import PlanError
 from .version import Version
@@ -35,23 +35,8 @@ def adopt(owner: Format, rows: Sequence[Row], folder: Folder) -> list[Recorded]:
     if adopter.problems:
         raise PlanError(adopter.problems)
     migrations = (*folder.baselines, *folder.migrations)
-    return [
-        _recorded(migration, adopter.found[migration.key]) for migration in migrations if migration.key in adopter.found
-    ]
-
-
-def _recorded(migration: Migration, state: State) -> Recorded:
-    down = migration.down
-    stored = StoredDown(down.text, down.transaction, down.lock_timeout) if down else None
-    return Recorded(
-        migration.version,
-        migration.name,
-        migration.checksum,
-        state,
-        migration.kind,
-        migration.compatible_with,
-        stored,
-    )
+    found = adopter.found
+    return [row_of(migration, found[migration.key]) for migration in migrations if migration.key in found]
 
 
 class _Adopter:

@@ -14,9 +14,10 @@ from .version import Version
 __all__ = ["Annotated", "Section", "read_annotations"]
 
 # Without the colon it is an annotation only if nothing else can be meant: a comment may begin with "dbinit".
+# A carriage return ends a line too, as it ends a comment for PostgreSQL.
 _LINE = re.compile(
-    r"^(?P<blank>[ \t]*)--[ \t]*dbinit(?:[ \t]*:(?P<words>.*)|[ \t]+(?P<bare>(?:down|no-transaction)|"
-    r"(?:depends|lock-timeout|compatible-with)[ \t].*))\r?$",
+    r"(?:^|(?<=\r))(?P<blank>[ \t]*)--[ \t]*dbinit(?:[ \t]*:(?P<words>[^\r\n]*)|[ \t]+(?P<bare>"
+    r"(?:down|no-transaction)|(?:depends|lock-timeout|compatible-with)[ \t][^\r\n]*))(?=[\r\n]|\Z)",
     re.MULTILINE | re.IGNORECASE,
 )
 

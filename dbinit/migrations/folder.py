@@ -49,19 +49,25 @@ def read_folder(
     detected = Detected(format, "it was asked for") if format else detect(path, files)
     texts = [FileText(f"{path}/{file.name}", file) for file in files if _counts(file.name, detected.format)]
     unreadable = {text.path: list(text.problems) for text in texts if text.problems}
-    if detected.format is Format.FLYWAY:
-        reading = read_flyway(texts, placeholders or {})
-    else:
-        reading = _READERS[detected.format](texts)
-    problems = reading.problems + [problem for text in texts for problem in text.problems]
-    problems += graph.problems_of([found for found in reading.migrations if found.kind is Kind.VERSIONED])
+    reading = _read(texts, detected.format, placeholders or {})
+    problems = _problems(texts, reading)
     if not reading.migrations and not problems:
-        problems.append(Problem(path, f"there is no migration in it, read as a folder of {detected.format.value}"))
+        problems.add(Problem(path, f"there is no migration in it, read as a folder of {detected.format.value}"))
     # What else is wrong with a file that is no text only follows from that.
-    problems = [problem for problem in problems if problem in unreadable.get(problem.path, [problem])]
+    problems = {problem for problem in problems if problem in unreadable.get(problem.path, [problem])}
     if problems:
-        raise FolderError(path, set(problems))
+        raise FolderError(path, problems)
     return _in_order(path, detected, reading)
+
+
+def _read(texts: Sequence[FileText], format: Format, placeholders: Mapping[str, str]) -> Reading:  # noqa: A002 - as above
+    return read_flyway(texts, placeholders) if format is Format.FLYWAY else _READERS[format](texts)
+
+
+def _problems(texts: Sequence[FileText], reading: Reading) -> set[Problem]:
+    versioned = [migration for migration in reading.migrations if migration.kind is Kind.VERSIONED]
+    of_files = [problem for text in texts for problem in text.problems]
+    return {*reading.problems, *of_files, *graph.problems_of(versioned)}
 
 
 def _counts(name: str, format: Format) -> bool:  # noqa: A002 - as above

@@ -2,13 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import timedelta
 from enum import Enum
 
-from .model import Kind, Transaction, key_of
+from .model import Kind, Migration, Part, key_of
 from .version import Version
 
-__all__ = ["History", "Recorded", "State", "StoredDown"]
+__all__ = ["History", "Recorded", "State", "row_of"]
 
 
 class State(Enum):
@@ -23,21 +22,6 @@ class State(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class StoredDown:
-    """What takes a migration back, as it was stored when that was applied.
-
-    Attributes:
-        text: The SQL, with the lines of its file.
-        transaction: Whether it runs in a transaction.
-        lock_timeout: How long its statements may wait for a lock; None: as long as the settings say.
-    """
-
-    text: str
-    transaction: Transaction = Transaction.BY_CONTENT
-    lock_timeout: timedelta | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Recorded:
     """A row of the history.
 
@@ -48,7 +32,7 @@ class Recorded:
         state: What happened.
         kind: When it runs.
         compatible_with: The oldest version whose code can work with the database once this is applied.
-        down: What takes it back.
+        down: What takes it back, as it was stored when the migration was applied; its path does not matter.
     """
 
     version: Version | None
@@ -57,12 +41,30 @@ class Recorded:
     state: State = State.APPLIED
     kind: Kind = Kind.VERSIONED
     compatible_with: Version | None = None
-    down: StoredDown | None = None
+    down: Part | None = None
 
     @property
     def key(self) -> str:
         """The key of the migration that the row is about."""
         return key_of(self.kind, self.version, self.name)
+
+
+def row_of(migration: Migration, state: State = State.APPLIED) -> Recorded:
+    """Return the row that is to be written about a migration.
+
+    Args:
+        migration: The migration.
+        state: What happened. Default: it was applied.
+    """
+    return Recorded(
+        migration.version,
+        migration.name,
+        migration.checksum,
+        state,
+        migration.kind,
+        migration.compatible_with,
+        migration.down,
+    )
 
 
 class History:

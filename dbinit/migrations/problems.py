@@ -52,4 +52,4 @@ class PlanError(HistoryError):
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
         lines = [f"  - {problem}" for problem in self.problems]
-        super().__init__("\n".join(["The migrations and the database do not fit together:", *lines]))
+        super().__init__("\n".join(["There is no plan for this database:", *lines]))

@@ -27,15 +27,12 @@ def plan_down(folder: Folder, rows: Iterable[Recorded], *, count: int = 1, targe
         PlanError: One of them cannot be taken back, is needed by one that stays, or is unfinished; or there are not
             so many, or no such target.
     """
-    history = History(rows)
-    applied = history.versioned[::-1]
+    applied = History(rows).versioned[::-1]
     if target is None:
-        chosen = applied[:count]
-        problems = _too_few(applied, count)
+        chosen, problems = applied[:count], _too_few(applied, count)
     else:
         chosen = [row for row in applied if row.version is not None and row.version > target]
-        known = {row.version for row in applied} | {ZERO}
-        problems = [] if target in known else [f"migration {target} was not applied, so that nothing leads back to it"]
+        problems = _not_applied(applied, target)
     problems += [f"{_name(row)} is unfinished; finish it first" for row in applied if row.state is State.UNFINISHED]
     steps, irreversible = _down_steps(folder, chosen)
     problems += irreversible + _needed(folder, chosen, applied)
@@ -62,16 +59,19 @@ def _down_steps(folder: Folder, rows: Iterable[Recorded]) -> tuple[list[Step], l
 def _down_part(migration: Migration | None, row: Recorded) -> Part | None:
     if migration and migration.down and row.checksum in {migration.checksum, ""}:
         return migration.down
-    if row.down is None:
-        return None
-    stored = row.down
-    return Part(f"down part of {row.key} in the history", stored.text, stored.transaction, stored.lock_timeout)
+    return replace(row.down, path=f"down part of {row.key} in the history") if row.down else None
+
+
+def _not_applied(applied: Sequence[Recorded], target: Version) -> list[str]:
+    if target == ZERO or any(row.version == target for row in applied):
+        return []
+    return [f"migration {target} was not applied, so that nothing leads back to it"]
 
 
 def _too_few(applied: Sequence[Recorded], count: int) -> list[str]:
     if 1 <= count <= len(applied):
         return []
-    return [f"{count} migrations cannot be taken back: {len(applied) or 'none'} of them was applied"]
+    return [f"the number of migrations that can be taken back is {len(applied)}, not {count}"]
 
 
 def _needed(folder: Folder, chosen: Sequence[Recorded], applied: Sequence[Recorded]) -> list[str]:

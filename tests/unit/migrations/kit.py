@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pytest
 
 from dbinit.migrations.folder import read_folder
-from dbinit.migrations.history import Recorded, State, StoredDown
+from dbinit.migrations.history import Recorded, row_of
 from dbinit.migrations.model import File, Folder, Format, Migration
 from dbinit.migrations.problems import FolderError
 from dbinit.migrations.version import Version
@@ -42,19 +42,5 @@ def names(found: Folder) -> list[str]:
     return [migration.file.name for migration in found.migrations]
 
 
-def recorded(migration: Migration, state: State = State.APPLIED) -> Recorded:
-    down = migration.down
-    stored = StoredDown(down.text, down.transaction, down.lock_timeout) if down else None
-    return Recorded(
-        migration.version,
-        migration.name,
-        migration.checksum,
-        state,
-        migration.kind,
-        migration.compatible_with,
-        stored,
-    )
-
-
 def history(found: Folder) -> list[Recorded]:
-    return [recorded(migration) for migration in found.migrations]
+    return [row_of(migration) for migration in found.migrations]

@@ -1,7 +1,7 @@
 import pytest
 
-from dbinit.migrations.history import Recorded, State, StoredDown
-from dbinit.migrations.model import Folder, Kind, Transaction
+from dbinit.migrations.history import Recorded, State, row_of
+from dbinit.migrations.model import Folder, Kind, Part, Transaction
 from dbinit.migrations.plan import Action, Plan
 from dbinit.migrations.planner import plan_baseline, plan_repair, plan_up, status
 from dbinit.migrations.problems import PlanError
@@ -9,7 +9,7 @@ from dbinit.migrations.reversal import plan_down, plan_redo
 from dbinit.migrations.standing import Status
 from dbinit.migrations.version import ZERO
 
-from .kit import folder, history, recorded, version
+from .kit import folder, history, version
 
 CONTENTS = {f"{number}_m.sql": f"SELECT {number};\n-- dbinit: down\nSELECT -{number};\n" for number in range(1, 6)}
 FIVE = folder(CONTENTS)
@@ -57,7 +57,7 @@ def test_an_unknown_target_is_refused() -> None:
 
 
 def test_an_edited_a_vanished_and_a_late_one_are_all_named() -> None:
-    rows = [recorded(found) for found in FIVE.migrations if found.version != version(2)]
+    rows = [row_of(found) for found in FIVE.migrations if found.version != version(2)]
     found = folder(
         {**{name: text for name, text in CONTENTS.items() if name != "3_m.sql"}, "1_m.sql": "SELECT 'edited'"}
     )
@@ -82,19 +82,19 @@ def test_one_that_nothing_applied_builds_upon_is_not_late() -> None:
         "3_c.sql": "-- dbinit: depends 1\nSELECT 3",
     }
     found = folder(contents)
-    rows = [recorded(migration) for migration in found.migrations if migration.version != version(2)]
+    rows = [row_of(migration) for migration in found.migrations if migration.version != version(2)]
     assert steps(plan_up(found, rows)) == ["apply 2"]
 
 
 def test_one_that_was_begun_is_gone_on_with() -> None:
-    rows = [*history(some(1)), recorded(FIVE.migrations[1], State.UNFINISHED)]
+    rows = [*history(some(1)), row_of(FIVE.migrations[1], State.UNFINISHED)]
     plan = plan_up(FIVE, rows, target=version(3))
     assert steps(plan) == ["resume 2", "apply 3"]
     assert plan.steps[0].recorded == rows[1]
 
 
 def test_one_that_was_taken_back_is_pending() -> None:
-    rows = [*history(some(1, 2)), recorded(FIVE.migrations[1], State.REVERTED)]
+    rows = [*history(some(1, 2)), row_of(FIVE.migrations[1], State.REVERTED)]
     assert steps(plan_up(FIVE, rows, target=version(2))) == ["apply 2"]
 
 
@@ -165,7 +165,7 @@ def test_a_baseline_stands_for_what_is_older_where_nothing_was_applied() -> None
     plan = plan_up(BASED, [])
     assert [(step.kind, str(step.version)) for step in plan.steps] == [(Kind.BASELINE, "3"), (Kind.VERSIONED, "4")]
     assert plan.steps[1].after == {0}
-    rows = [recorded(step.migration) for step in plan.steps if step.migration]
+    rows = [row_of(step.migration) for step in plan.steps if step.migration]
     assert steps(plan_up(BASED, rows)) == []
 
 
@@ -204,7 +204,7 @@ def test_down_to_a_version() -> None:
 
 
 def test_what_was_applied_last_goes_first_whatever_its_number() -> None:
-    rows = [recorded(FIVE.migrations[place]) for place in (0, 2, 1)]
+    rows = [row_of(FIVE.migrations[place]) for place in (0, 2, 1)]
     assert steps(plan_down(FIVE, rows, count=2)) == ["revert 2", "revert 3"]
 
 
@@ -222,7 +222,7 @@ def test_the_down_part_of_the_file_may_be_mended() -> None:
 
 
 def test_a_stored_down_part_runs_as_it_would_have_run() -> None:
-    rows = [Recorded(version(1), "m", "x", down=StoredDown("DROP INDEX CONCURRENTLY i", Transaction.NO))]
+    rows = [Recorded(version(1), "m", "x", down=Part("", "DROP INDEX CONCURRENTLY i", Transaction.NO))]
     assert plan_down(some(2), rows).steps[0].part.transaction is Transaction.NO
 
 
@@ -235,10 +235,10 @@ def test_a_stored_down_part_runs_as_it_would_have_run() -> None:
             {},
             "migration 1 (a) is irreversible",
         ),
-        (FIVE, history(FIVE), {"count": 6}, "6 migrations cannot be taken back: 5 of them was applied"),
-        (FIVE, [], {}, "1 migrations cannot be taken back: none"),
+        (FIVE, history(FIVE), {"count": 6}, "the number of migrations that can be taken back is 5, not 6"),
+        (FIVE, [], {}, "the number of migrations that can be taken back is 0, not 1"),
         (FIVE, history(some(1)), {"target": version(2)}, "migration 2 was not applied"),
-        (FIVE, [recorded(FIVE.migrations[0], State.UNFINISHED)], {}, "migration 1 (m) is unfinished"),
+        (FIVE, [row_of(FIVE.migrations[0], State.UNFINISHED)], {}, "migration 1 (m) is unfinished"),
     ],
 )
 def test_what_cannot_be_taken_back(
@@ -278,7 +278,7 @@ def test_redo_wants_the_file() -> None:
 def test_a_baseline_records_without_running() -> None:
     plan = plan_baseline(FIVE, [], version(2))
     assert {step.action for step in plan.steps} == {Action.RECORD}
-    rows = [recorded(step.migration, State.BASELINE) for step in plan.steps if step.migration]
+    rows = [row_of(step.migration, State.BASELINE) for step in plan.steps if step.migration]
     assert steps(plan_up(FIVE, rows)) == ["apply 3", "apply 4", "apply 5"]
 
 
@@ -291,7 +291,7 @@ def test_repair_records_edited_ones_as_they_now_are() -> None:
     edited = folder({**CONTENTS, "2_m.sql": "SELECT 'edited'"})
     plan = plan_repair(edited, history(FIVE))
     assert steps(plan) == ["record 2"]
-    rows = [*history(FIVE), *(recorded(step.migration) for step in plan.steps if step.migration)]
+    rows = [*history(FIVE), *(row_of(step.migration) for step in plan.steps if step.migration)]
     assert steps(plan_up(edited, rows)) == []
     assert steps(plan_repair(FIVE, history(FIVE))) == []
 
@@ -308,12 +308,12 @@ def test_every_status() -> None:
     )
     one, two, _, _, five = FIVE.migrations
     rows = [
-        recorded(one, State.BASELINE),
-        recorded(two),
+        row_of(one, State.BASELINE),
+        row_of(two),
         Recorded(version(3), "gone", "x"),
-        recorded(five),
+        row_of(five),
         Recorded(version(6), "m", "x"),
-        recorded(late.migrations[5], State.UNFINISHED),
+        row_of(late.migrations[5], State.UNFINISHED),
         Recorded(version(9), "ahead", "x"),
         Recorded(None, "views", "x", kind=Kind.REPEATABLE),
     ]

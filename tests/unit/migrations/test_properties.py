@@ -7,13 +7,13 @@ from time import process_time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dbinit.migrations.history import History, Recorded, State
+from dbinit.migrations.history import History, Recorded, State, row_of
 from dbinit.migrations.plan import Action, Plan
 from dbinit.migrations.planner import plan_up
 from dbinit.migrations.reversal import plan_down
 from dbinit.migrations.version import Version
 
-from .kit import folder, recorded
+from .kit import folder
 
 HIGHEST = 12
 RANDOM = st.randoms(use_true_random=False)
@@ -51,7 +51,7 @@ def carried_out(plan: Plan, rows: Iterable[Recorded]) -> list[Recorded]:
             after.append(reverted)
         else:
             assert step.migration is not None
-            after.append(recorded(step.migration))
+            after.append(row_of(step.migration))
     return after
 
 
@@ -146,7 +146,7 @@ def test_ten_thousand_applied_migrations_take_a_time_that_is_linear_in_their_num
     many = {f"{number:05}_m.sql": f"SELECT {number}" for number in range(1, 10_001)}
     began = process_time()
     read = folder(many)
-    rows = [recorded(migration) for migration in read.migrations]
+    rows = [row_of(migration) for migration in read.migrations]
     assert plan_up(read, rows).steps == ()
     late = folder({**many, "00000_late.sql": "SELECT 0"})
     assert [step.name for step in plan_up(late, rows, allow_missing=True).steps] == ["late"]
