@@ -1,4 +1,7 @@
-"""The annotations of the native format: `-- dbinit: no-transaction` and the like, one to a line. Pure."""
+"""The annotations of the native format: `-- dbinit: no-transaction` and the like, one to a line. Pure.
+
+They are found by lines, as in all of these formats: a line inside of a literal or a function counts, too.
+"""
 
 import re
 from collections.abc import Callable, Iterator
