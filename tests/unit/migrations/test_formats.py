@@ -32,7 +32,7 @@ def test_golang_migrate_pairs() -> None:
     assert [migration.name for migration in found.migrations] == ["", "b", "c.d", "e"]
     assert statements(found.migrations[1], down=True) == ["SELECT -2"]
     assert found.migrations[1].up.transaction is Transaction.BY_CONTENT
-    assert found.migrations[1].checksum == checksum("SELECT 2")
+    assert found.migrations[1].checksum == checksum(b"SELECT 2")
 
 
 @pytest.mark.parametrize(

@@ -76,12 +76,12 @@ def test_both_parts_of_a_file_keep_their_lines(up: str, down: str) -> None:
 def test_the_checksum_is_that_of_the_text_whatever_its_line_ends_and_its_mark(sql: str) -> None:
     text = ("SELECT 1;\n" + sql).replace("\r", "")
     variants = [text.encode(), text.replace("\n", "\r\n").encode(), b"\xef\xbb\xbf" + text.encode()]
-    assert {only({"1_a.sql": data}).checksum for data in variants} == {checksum(text)}
+    assert {only({"1_a.sql": data}).checksum for data in variants} == {checksum(text.encode())}
 
 
 def test_the_down_part_does_not_count_for_the_checksum() -> None:
     one, other = (only({"1_a.sql": f"SELECT 1;\n-- dbinit: down\n{down}"}) for down in ("SELECT 2", "SELECT 3"))
-    assert one.checksum == other.checksum == checksum("SELECT 1;\n")
+    assert one.checksum == other.checksum == checksum(b"SELECT 1;\n")
 
 
 @pytest.mark.parametrize(
