@@ -19,9 +19,9 @@ __all__ = ["Annotated", "Section", "read_annotations"]
 # Without the colon it is an annotation only if nothing else can be meant: a comment may begin with "dbinit".
 # A carriage return ends a line too, as it ends a comment for PostgreSQL.
 _LINE = re.compile(
-    r"(?:^|(?<=\r))(?P<blank>[ \t]*)--[ \t]*dbinit(?:[ \t]*:(?P<words>[^\r\n]*)|[ \t]+(?P<bare>"
+    r"--[ \t]*dbinit(?:[ \t]*:(?P<words>[^\r\n]*)|[ \t]+(?P<bare>"
     r"(?:down|no-transaction)|(?:depends|lock-timeout|compatible-with)[ \t][^\r\n]*))(?=[\r\n]|\Z)",
-    re.MULTILINE | re.IGNORECASE,
+    re.IGNORECASE,
 )
 
 
@@ -91,11 +91,14 @@ def read_annotations(text: FileText, *, is_down: bool = False) -> Annotated:
 
 def _annotations(text: FileText) -> Iterator[tuple[int, str]]:
     for match in _LINE.finditer(text.text):
+        at = match.start()
+        before = text.text[max(text.text.rfind("\n", 0, at), text.text.rfind("\r", 0, at)) + 1 : at]
         words = " ".join((match["words"] or match["bare"] or "").split())
-        at = match.end("blank")
+        if before.lstrip().startswith("--"):
+            continue  # a comment that speaks of annotations
         if match["words"] is None:
             text.problems.append(text.problem(at, f"there is no colon behind dbinit; write -- dbinit: {words}"))
-        elif match["blank"]:
+        elif before:
             text.problems.append(text.problem(at, "an annotation begins at the beginning of its line"))
         else:
             yield at, words

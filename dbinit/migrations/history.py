@@ -75,6 +75,7 @@ class History:
 
     Attributes:
         rows: By key the row that counts, in the order in which they were written, without the reverted ones.
+        versioned: Those of them that are not about repeatable migrations.
     """
 
     def __init__(self, rows: Iterable[Recorded]) -> None:
@@ -84,8 +85,4 @@ class History:
             self.rows.pop(key, None)
             if row.state is not State.REVERTED:
                 self.rows[key] = row
-
-    @property
-    def versioned(self) -> list[Recorded]:
-        """What was applied or begun, but for repeatable migrations, oldest first."""
-        return [row for row in self.rows.values() if row.version is not None]
+        self.versioned = [row for row in self.rows.values() if row.version is not None]

@@ -15,7 +15,7 @@ from .version import ZERO, Version
 
 __all__ = ["plan_baseline", "plan_repair", "plan_up", "status"]
 
-_RUNS = {Status.PENDING, Status.LATE, Status.UNFINISHED}
+_RUNS = (Status.PENDING, Status.LATE, Status.UNFINISHED)
 
 
 def status(folder: Folder, rows: Iterable[Recorded]) -> list[Standing]:
@@ -54,7 +54,7 @@ def plan_up(
 def _up_steps(
     folder: Folder, standings: Sequence[Standing], target: Version | None, *, with_repeatable: bool
 ) -> list[Step]:
-    pending = [found for found in standings if found.version is not None and found.status in _RUNS]
+    pending = [found for found in standings if found.status in _RUNS and found.version is not None]
     wanted = _wanted(folder, target) if pending else set[Version]()
     chosen = [found for found in pending if found.version in wanted or found.kind is Kind.BASELINE]
     places: dict[Version, int] = {}
@@ -90,7 +90,7 @@ def _repeatable_steps(standings: Iterable[Standing], place: int) -> list[Step]:
     after = frozenset(range(place))
     steps: list[Step] = []
     for found in standings:
-        if found.version is None and found.migration and found.status in {*_RUNS, Status.EDITED}:
+        if found.status in (*_RUNS, Status.EDITED) and found.version is None and found.migration:
             steps.append(_up_step(found, after))
             after = frozenset({place + len(steps) - 1})
     return steps

@@ -90,6 +90,7 @@ def test_the_down_part_does_not_count_for_the_checksum() -> None:
         ("-- dbinit: dwon\nSELECT 1", "1:1: there is no annotation 'dwon'"),
         ("SELECT 1;\n-- dbinit:\n", "2:1: an annotation is missing"),
         ("SELECT 1;\n  -- dbinit: down\nDROP", "2:3: an annotation begins at the beginning of its line"),
+        ("SELECT 1; -- dbinit: down\nDROP", "1:11: an annotation begins at the beginning of its line"),
         ("SELECT 1;\n-- dbinit down\nDROP", "2:1: there is no colon behind dbinit"),
         ("SELECT 1;\n-- DBINIT: Down\nSELECT 2", "2:1: there is no annotation 'Down'"),
         ("-- dbinit: lock-timeout soon\nSELECT 1", "1:1: lock-timeout: 'soon' is not a duration"),
@@ -167,4 +168,4 @@ def test_all_mistakes_are_named_at_once() -> None:
 
 
 def test_a_comment_that_only_begins_with_the_name_is_no_annotation() -> None:
-    assert only({"1_a.sql": "-- dbinit runs this\n-- dbinit depends\nSELECT 1"}).depends is None
+    assert only({"1_a.sql": "-- dbinit runs this\n-- dbinit depends\n-- not -- dbinit: down\nSELECT 1"}).depends is None
