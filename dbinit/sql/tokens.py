@@ -77,7 +77,8 @@ COMMENT_SIGNS = r"(?:/\*)++|(?:\*/)++"
 _HARMLESS = r"""(?:[^"$'()\\/-]++|'[^'()\\]*+')*+"""
 OPENINGS = rf"\((?:{_HARMLESS}(?:\({_HARMLESS}\)|\())*+"
 CLOSINGS = rf"\)(?:{_HARMLESS}\)){{0,31}}+"
-SEMICOLONS = f";(?:{_HARMLESS};)*+"
+_HARMLESS_BUT_SEMICOLONS = _HARMLESS.replace("[^", "[^;", 1)
+SEMICOLONS = f";(?:{_HARMLESS_BUT_SEMICOLONS};)*+"
 
 # Some commands take the rest of the line as it is. The others end at a backslash outside quotes: that of the next
 # command, or of `\\`, which only separates.
