@@ -1,26 +1,28 @@
-"""Run all benchmarks and print their figures as a Markdown table."""
+"""Run benchmarks and print their figures as a Markdown table."""
 
-import asyncio
-import tempfile
-from pathlib import Path
+import argparse
+from importlib import import_module
 
-from benchmarks import startup
-from benchmarks.measure import table
+from benchmarks.measure import Row, table
 from dbinit.embedded import installed_binaries
 from tests.kit.server import Server
 
+_SECTIONS = ("startup", "splitting", "applying")  # modules, imported when needed: splitting needs what it is against
+
 
 def main() -> None:
-    """Measure on a server of our own, with the schema of the example service."""
-    with tempfile.TemporaryDirectory() as name, Server(installed_binaries()) as server:
-        script = Path(name) / "init-db.sql"
-        script.write_bytes(Path(__file__).parents[1].joinpath("scripts/init-db.sql").read_bytes())
-        rows = [
-            *startup.imports(),
-            asyncio.run(startup.lifespan_to_ready(server.url(), script)),
-            startup.one_shot(server.url(), script),
-            startup.late_server(server, script),
-        ]
+    """Measure what is asked for, each section on a server of its own."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("sections", nargs="*", metavar="section", help=f"what to measure: {', '.join(_SECTIONS)}")
+    parser.add_argument("--large", action="store_true", help="measure only the restore of a dump of 1 GB")
+    given = parser.parse_args()
+    if unknown := set(given.sections) - set(_SECTIONS):
+        parser.error(f"there is no section {', '.join(sorted(unknown))}")
+    parts = [("applying", "large")] if given.large else [(name, "rows") for name in given.sections or _SECTIONS]
+    rows: list[Row] = []
+    for section, measure in parts:
+        with Server(installed_binaries()) as server:
+            rows += getattr(import_module(f"benchmarks.{section}"), measure)(server)
     print(table(rows))
 
 

@@ -5,6 +5,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -85,7 +86,7 @@ def late_server(server: Server, script: Path, runs: int = 5) -> Row:
         accepted = asyncio.run(_first_accepted(server.url()))
         waiting.wait(60)
         waits.append(time.perf_counter() - accepted)
-    return Row("late server accepts to one-shot ended", statistics.median(waits) * 1000, "", None, None, runs)
+    return Row("late server accepts to one-shot ended", statistics.median(waits) * 1000, "ms", runs=runs)
 
 
 async def _first_accepted(url: str) -> float:
@@ -98,3 +99,16 @@ async def _first_accepted(url: str) -> float:
         accepted = time.perf_counter()
         await connection.close()
         return accepted
+
+
+def rows(server: Server) -> list[Row]:
+    """Measure on a database with the schema of the example service."""
+    with tempfile.TemporaryDirectory() as name:
+        script = Path(name) / "init-db.sql"
+        script.write_bytes(Path(__file__).parents[1].joinpath("scripts/init-db.sql").read_bytes())
+        return [
+            *imports(),
+            asyncio.run(lifespan_to_ready(server.url(), script)),
+            one_shot(server.url(), script),
+            late_server(server, script),
+        ]
