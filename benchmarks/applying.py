@@ -65,14 +65,14 @@ def large(server: Server) -> list[Row]:
 
 def _near(server: Server) -> list[Row]:
     with _script(server) as script:
-        return list(_times(_Place(server, None, script), "apply 2,000 definitions", _QUICK | _SLOW, 5))
+        return list(_times(_Place(server, None, script), "apply 2,000 definitions", _QUICK | _SLOW, 3))
 
 
 def _far(server: Server) -> list[Row]:
     with _script(server) as script, LatencyProxy(server.port, _DELAY) as proxy:
         place = _Place(server, proxy, script)
         what = "apply 2,000 definitions, 10 ms away"
-        return [*_times(place, what, _QUICK, 5), *_times(place, what, _SLOW, 1)]
+        return [*_times(place, what, _QUICK, 3), *_times(place, what, _SLOW, 1)]
 
 
 def _times(place: _Place, what: str, peers: dict[str, _Apply], runs: int) -> Iterator[Row]:
