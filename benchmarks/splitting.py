@@ -40,9 +40,9 @@ _FIRST_READ = """
 import sys
 from pathlib import Path
 from dbinit.source import read_script
-from dbinit.sql.script import survey
-script = read_script(Path(sys.argv[1]))
-survey(script.path, script.chunks())
+from dbinit.sql.context import Context
+from dbinit.sql.survey import survey
+survey(read_script(Path(sys.argv[1]), {}), Context())
 """
 
 
