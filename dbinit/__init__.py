@@ -22,7 +22,7 @@ from .errors import (
     TlsError,
 )
 from .initializer import Initializer
-from .model import Applied, Mode, OnChange, OnFailure, Outcome, Report
+from .model import Applied, Format, MigrationRun, Mode, OnChange, OnFailure, Outcome, Report
 from .planning import Decision
 from .readiness import Phase, Readiness
 from .settings import InitOptions
@@ -39,10 +39,12 @@ __all__ = [
     "EmbeddedServerError",
     "ExitCode",
     "FileChangedError",
+    "Format",
     "HistoryError",
     "InitOptions",
     "Initializer",
     "LockTimeoutError",
+    "MigrationRun",
     "Mode",
     "OnChange",
     "OnFailure",

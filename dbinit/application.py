@@ -5,7 +5,6 @@ transactions is run step by step instead; then the lock is held by a transaction
 """
 
 import logging
-import os
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -25,8 +24,9 @@ from .lookup import look, settle
 from .model import Applied, Outcome, Script
 from .planning import Decision
 from .readiness import Phase, Step
+from .session import session_of
 from .settings import InitOptions
-from .sql.context import Context, Session
+from .sql.context import Context
 from .sql.survey import Survey, survey
 from .stepwise import Journey
 from .transaction import transaction
@@ -63,7 +63,7 @@ async def apply(
         DbInitError: It could not be applied; everything was rolled back, unless the error says otherwise.
     """
     # Before the lock, so that a file that cannot be read makes nobody wait.
-    context = Context(options.variables, _session(connection))
+    context = Context(options.variables, session_of(connection))
     found = await anyio.to_thread.run_sync(survey, script, context)
 
     def on_wait() -> None:
@@ -79,7 +79,7 @@ async def apply(
             async with connect() as guard, locked_transaction(guard, key, options.lock_wait, on_wait):
                 # The lock is idle while the work is done elsewhere, for as long as that takes.
                 await guard.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
-                done = await _apply_stepwise(connection, found, options, step)
+                done = await _apply_stepwise(connection, guard, found, options, step)
     except asyncpg.PostgresError as error:
         if is_connection_loss(error):
             raise
@@ -92,7 +92,7 @@ async def apply(
 async def _apply_whole(connection: asyncpg.Connection, found: Survey, options: InitOptions, step: Step) -> Application:
     """Run all of the script and record it, in the transaction that holds the lock."""
     script = found.script
-    decision, rows = await look(connection, script, options)
+    decision, _, present = await look(connection, script, options)
     if outcome := settle(decision, script):
         return Application(outcome)
     if decision is Decision.RESUME:
@@ -100,8 +100,8 @@ async def _apply_whole(connection: asyncpg.Connection, found: Survey, options: I
             f"{script.path} was interrupted on the way, and controls its transactions no more",
             advice="restore the file and start again; or finish it by hand, and delete its row from dbinit_history",
         )
-    if rows is None:
-        await history.create(connection, options.history_schema)
+    if not present.table:
+        await history.create(connection, options.history_schema, schema_exists=present.schema)
     if decision is Decision.ADOPT:
         done = Application(Outcome.ADOPTED)
     else:
@@ -116,16 +116,16 @@ async def _apply_whole(connection: asyncpg.Connection, found: Survey, options: I
 
 
 async def _apply_stepwise(
-    connection: asyncpg.Connection, found: Survey, options: InitOptions, step: Step
+    connection: asyncpg.Connection, guard: asyncpg.Connection, found: Survey, options: InitOptions, step: Step
 ) -> Application:
     """Run a script that controls its own transactions, recording how far it has come after each step."""
     script, schema = found.script, options.history_schema
     async with transaction(connection):
-        decision, rows = await look(connection, script, options)
+        decision, _, present = await look(connection, script, options)
         if outcome := settle(decision, script):
             return Application(outcome)
-        if rows is None:
-            await history.create(connection, schema)
+        if not present.table:
+            await history.create(connection, schema, schema_exists=present.schema)
         if decision is not Decision.RESUME:
             outcome = Outcome.ADOPTED if decision is Decision.ADOPT else Outcome.UNFINISHED
             await history.record(connection, schema, history.Entry(script.name, script.checksum, outcome))
@@ -137,17 +137,9 @@ async def _apply_stepwise(
     step(Phase.APPLYING, statements=found.statements)
     await _set_limits(connection, options, "SET")
     began = time.monotonic()
-    count = await Journey(connection, schema, found, row, step).go()
+    progress = history.Progress(connection, schema, row, script.checksum)
+    count = await Journey(connection, found, progress, step, guard).go()
     return Application(Outcome.APPLIED, count, time.monotonic() - began)
-
-
-def _session(connection: asyncpg.Connection) -> Session:
-    """Return where a connection has led to, which the driver knows without asking."""
-    known, address = connection._params, connection._addr  # type: ignore[attr-defined]  # noqa: SLF001 - no public way
-    host, port = address if isinstance(address, tuple) else os.path.split(address)
-    version = connection.get_server_version()
-    number = version.major * 10000 + version.minor
-    return Session(known.database, known.user, str(host), str(port).removeprefix(".s.PGSQL."), number)
 
 
 async def _set_limits(connection: asyncpg.Connection, options: InitOptions, command: str) -> None:

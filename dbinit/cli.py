@@ -7,18 +7,18 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Awaitable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
 from .console import print_error, print_result, print_statement, progress, set_up_logging
 from .durations import parse_duration
-from .errors import DbInitError, ExitCode
+from .errors import DbInitError, ExitCode, SourceError
 from .initializer import Initializer
-from .model import Applied
+from .model import Format
 from .settings import InitOptions
+from .verbs import FOLDER_VERBS, VERBS, new_migration
 from .version import __version__
 
 __all__ = ["main"]
@@ -34,7 +34,7 @@ _EPILOG = """\
 environment:
   DATABASE_URL            postgresql://user:password@host:5432/database, or embedded:///folder
   DATABASE_URL_FILE       a file that holds it (a mounted secret)
-  MIGRATION_PATH          the file of SQL (scripts/init-db.sql)
+  MIGRATION_PATH          the file of SQL (scripts/init-db.sql), or a folder of migrations
   DBINIT_INCLUDE_ROOT     the folder that it may read files from (its own)
   DB_RETRY_ATTEMPTS       attempts to connect; 0 for as many as fit into the deadline (5)
   DB_RETRY_DELAY          first pause between them, doubling up to 30s (5s)
@@ -43,6 +43,9 @@ environment:
   DBINIT_LOCK_WAIT        how long to wait for another starter (5m)
   DBINIT_STATEMENT_TIMEOUT, DBINIT_LOCK_TIMEOUT
                           limits for one statement of the file (the server's)
+  DBINIT_FORMAT           whose rules a folder is read by (those that it is found to follow)
+  DBINIT_JOBS             how many migrations may run at a time (1)
+  DBINIT_ALLOW_MISSING    whether migrations that come late are applied (no)
   DBINIT_SENTINEL         table that means the schema is there already (users; empty for none)
   DBINIT_ON_CHANGE        when the applied file was edited since: rerun, warn or fail (rerun)
   DBINIT_HISTORY_SCHEMA   schema of the table dbinit_history (public)
@@ -84,6 +87,10 @@ def _run_command(chosen: argparse.Namespace) -> int:
     try:
         if chosen.command == "split":
             return _split(chosen)
+        if chosen.command == "new":
+            answer = new_migration(_path(chosen), chosen.format, chosen.name)
+            print_result(answer.data, answer.lines, as_json=chosen.json)
+            return answer.code
         with asyncio.Runner() as runner:
             return runner.run(_until_signal(_run(chosen)))
     except DbInitError as error:
@@ -108,24 +115,37 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"dbinit {__version__}")
     _add_common(parser)
     commands = parser.add_subparsers(dest="command", metavar="command")
-    up = commands.add_parser("up", help="run what is missing (the default)")
-    status = commands.add_parser("status", help="say what would be done, and what was; change nothing")
-    wait = commands.add_parser("wait", help="wait until the database takes connections")
-    split = commands.add_parser("split", help="show how files are read, without a database: a statement a line")
-    split.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a file of SQL; - for standard input")
+    for name, text in _COMMANDS.items():
+        command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        if name != "split":
+            # What stood before the command must not be overwritten by the command's own defaults.
+            _add_common(command, default=argparse.SUPPRESS)
+        for words, settings in _ARGUMENTS.get(name, {}).items():
+            command.add_argument(*words.split(), **settings)
+    split = commands.choices["split"]
     split.add_argument("--json", action="store_true", help="one JSON object a statement, with its exact text")
     _add_script(split, default=argparse.SUPPRESS)
-    for command in (up, status, wait):
-        # What stood before the command must not be overwritten by the command's own defaults.
-        _add_common(command, default=argparse.SUPPRESS)
-    wait.add_argument("--timeout", type=_duration, help="give up after this long, such as 30s (default: 2m)")
-    parser.set_defaults(command="up", timeout=None)
+    parser.set_defaults(command="up", timeout=None, target=None, dry_run=False, single_transaction=False)
     return parser
 
 
 def _add_common(parser: argparse.ArgumentParser, **default: Any) -> None:
     parser.add_argument("--url", help="the database (default: DATABASE_URL, which does not show in ps)", **default)
-    parser.add_argument("--path", type=Path, help="the file of SQL (default: MIGRATION_PATH)", **default)
+    parser.add_argument("--path", type=Path, help="the file or folder of SQL (default: MIGRATION_PATH)", **default)
+    parser.add_argument(
+        "--format",
+        choices=[known.value for known in Format],
+        help="whose rules a folder is read by (default: DBINIT_FORMAT, or those that it is found to follow)",
+        **default,
+    )
+    parser.add_argument(
+        "--placeholder",
+        action=_Collect,
+        dest="placeholders",
+        metavar="NAME=VALUE",
+        help="what stands for ${NAME} in a folder of Flyway's; may be given more than once",
+        **({"default": ()} | default),
+    )
     _add_script(parser, **default)
     parser.add_argument("--json", action="store_true", help="print one JSON object on standard output", **default)
     parser.add_argument("-q", "--quiet", action="store_true", help="log warnings and errors only", **default)
@@ -157,7 +177,7 @@ class _Collect(argparse.Action):
     ) -> None:
         name, sign, value = values.partition("=")
         if not sign or not name:
-            parser.error("-v needs a name and a value, as in -v name=value")
+            parser.error(f"{self.option_strings[0]} needs a name and a value, as in name=value")
         setattr(namespace, self.dest, (*getattr(namespace, self.dest, ()), (name, value)))
 
 
@@ -166,6 +186,47 @@ def _duration(text: str) -> timedelta:
         return parse_duration(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+_COMMANDS = {
+    "up": "run what is missing (the default)",
+    "down": "take back what was applied last",
+    "redo": "take back what was applied last, and apply it again",
+    "status": "say what would be done, and what was; change nothing",
+    "plan": "say what `up` would run, and how; change nothing",
+    "new": "create the file of a new migration",
+    "baseline": "record migrations as applied, without running them",
+    "repair": "accept applied migrations as they are now, and show the difference",
+    "import": "take over the history that another tool has kept in this database",
+    "wait": "wait until the database takes connections",
+    "split": "show how files are read, without a database: a statement a line",
+}
+_TARGET = {"metavar": "VERSION", "help": "the last migration to apply (default: all)"}
+_LATE = {
+    "action": "store_true",
+    "default": None,
+    "help": "apply migrations that come late, behind newer ones",
+}
+_ARGUMENTS: dict[str, dict[str, dict[str, Any]]] = {
+    "up": {
+        "--target": _TARGET,
+        "--allow-missing": _LATE,
+        "--jobs": {"type": int, "metavar": "N", "help": "run N migrations at a time that do not need each other"},
+        "--single-transaction": {"action": "store_true", "help": "all of them in one transaction"},
+        "--dry-run": {"action": "store_true", "help": "run them in one transaction, and roll all back"},
+    },
+    "down": {
+        "count": {"nargs": "?", "type": int, "metavar": "N", "help": "how many (default: 1)"},
+        "--to": {"metavar": "VERSION", "help": "all that are newer than this; 0 for all"},
+    },
+    "status": {"--exit-code": {"action": "store_true", "help": "end with 1 when something is pending"}},
+    "plan": {"--target": _TARGET, "--allow-missing": _LATE},
+    "new": {"name": {"metavar": "NAME", "help": "what it does, in a few words"}},
+    "baseline": {"version": {"metavar": "VERSION", "help": "the last migration whose work is there already"}},
+    "import": {"--table": {"metavar": "NAME", "help": "the table with the history, if it is not the tool's usual one"}},
+    "wait": {"--timeout": {"type": _duration, "help": "give up after this long (default: 2m)"}},
+    "split": {"files": {"nargs": "+", "type": Path, "metavar": "FILE", "help": "a file of SQL; - for standard input"}},
+}
 
 
 async def _until_signal(work: Awaitable[int]) -> int:
@@ -194,17 +255,29 @@ async def _run(chosen: argparse.Namespace) -> int:
     with progress(wanted=not (chosen.json or chosen.quiet)) as observer:
         initializer = Initializer(options, observer=observer)
         try:
-            result = await _COMMANDS[chosen.command](initializer)
+            if chosen.command in FOLDER_VERBS and not initializer.is_folder:
+                raise SourceError(
+                    f"{options.migrations_path} is no folder of migrations, which `{chosen.command}` is for",
+                    advice="set MIGRATION_PATH (or --path) to the folder",
+                )
+            answer = await VERBS[chosen.command](initializer, chosen)
         finally:
             await initializer.close()
-    print_result(result, as_json=chosen.json)
-    return ExitCode.OK
+    print_result(answer.data, answer.lines, as_json=chosen.json)
+    return answer.code
+
+
+def _path(chosen: argparse.Namespace) -> Path:
+    """Return the folder for a new migration, which needs no database."""
+    default = os.environ.get("MIGRATION_PATH") or "scripts/migrations"
+    return chosen.path if chosen.path is not None else Path(default)
 
 
 def _overrides(chosen: argparse.Namespace) -> dict[str, Any]:
     overrides = {"database_url": chosen.url, "migrations_path": chosen.path, "include_root": chosen.include_root}
-    if chosen.variables:
-        overrides["variables"] = dict(chosen.variables)
+    overrides |= {"migrations_format": chosen.format}
+    overrides |= {name: getattr(chosen, name, None) for name in ("allow_missing", "jobs")}
+    overrides |= {name: dict(getattr(chosen, name)) for name in ("variables", "placeholders") if getattr(chosen, name)}
     if chosen.command == "wait":
         overrides |= {"connect_deadline": chosen.timeout, "retry_attempts": 0}
     return overrides
@@ -220,33 +293,3 @@ def _split(chosen: argparse.Namespace) -> int:
         for statement in Reader(script, Context(dict(chosen.variables))):
             print_statement(statement, as_json=chosen.json)
     return ExitCode.OK
-
-
-async def _up(initializer: Initializer) -> dict[str, Any]:
-    return asdict(await initializer.initialize())
-
-
-async def _status(initializer: Initializer) -> dict[str, Any]:
-    decision, history = await initializer.status()
-    return {
-        "decision": decision,
-        "script": str(initializer.options.migrations_path),
-        "history": [_shown(row) for row in history],
-    }
-
-
-def _shown(row: Applied) -> dict[str, Any]:
-    names = ("script", "checksum", "outcome", "applied_at", "statements")
-    return {name: getattr(row, name) for name in names}
-
-
-async def _wait(initializer: Initializer) -> dict[str, Any]:
-    await initializer.wait()
-    return {"outcome": "reached"}
-
-
-_COMMANDS: dict[str, Callable[[Initializer], Awaitable[dict[str, Any]]]] = {
-    "up": _up,
-    "status": _status,
-    "wait": _wait,
-}

@@ -3,7 +3,7 @@
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from enum import Enum
@@ -45,15 +45,18 @@ def progress(*, wanted: bool) -> Iterator[Callable[[Readiness], None] | None]:
         yield observe
 
 
-def print_result(result: dict[str, Any], *, as_json: bool) -> None:
+def print_result(result: Mapping[str, Any], lines: Sequence[str] = (), *, as_json: bool) -> None:
     """Print what a command found on standard output; without `--json` only where the log does not say it."""
     if as_json:
-        print(json.dumps(result, default=_plain))  # noqa: T201 - the purpose of a command line
+        print(json.dumps(dict(result), default=_plain))  # noqa: T201 - the purpose of a command line
     elif "decision" in result:
         print(f"{result['script']}: {_SENTENCES[result['decision'].value]}")  # noqa: T201
         for row in result["history"]:
             when = row["applied_at"].isoformat(sep=" ", timespec="seconds")
             print(f"  {when}  {row['outcome'].value:8} {row['script']}  {row['checksum'][:12]}")  # noqa: T201
+    else:
+        for line in lines:
+            print(line)  # noqa: T201
 
 
 def print_statement(statement: "Statement", *, as_json: bool) -> None:

@@ -24,13 +24,13 @@ from .sql.statement import Statement, Wanted, unrunnable
 from .sql.survey import Survey
 from .sql.text import hide_passwords
 
-__all__ = ["log_note", "run_script", "run_statement"]
+__all__ = ["listening", "log_note", "log_notices", "run_script", "run_statement"]
 
 logger = logging.getLogger("dbinit")
 
 _FIRST, _GROWTH, _MOST = 32, 8, 2048
 _LARGEST = 256 * 1024  # characters in a message
-_QUICK, _SLOW = 0.2, 1.0  # seconds for a batch
+_WANTED, _SLOW = 0.5, 1.0  # seconds for a batch
 _SAVEPOINT = "dbinit_batch"
 # Where a message cannot be parsed, nothing of it is run, and so the savepoint at its head is not set. The number of the
 # batch, a setting that goes back with the savepoint, tells which one that is.
@@ -52,7 +52,7 @@ async def run_script(connection: asyncpg.Connection, found: Survey, on_statement
         StatementError: PostgreSQL refused one; the error says which, where and why.
         ScriptError: Something cannot be run, as it turned out on the way.
     """
-    async with _listening(connection) as notices:
+    async with listening(connection) as notices:
         run = _Run(connection, found.statements, notices, on_statement)
         for statement in Reader(found.script, found.context._replace(results=True), run.note):
             if statement.patchwork:
@@ -76,7 +76,7 @@ async def run_statement(connection: asyncpg.Connection, statement: Statement, nu
         StatementError: PostgreSQL refused it; the error says where and why.
         ScriptError: What it returned cannot be run.
     """
-    async with _listening(connection) as notices:
+    async with listening(connection) as notices:
         await _Run(connection, total, notices, lambda _: None, done=number - 1).one(statement)
 
 
@@ -222,25 +222,27 @@ class _Run:
         await self._connection._copy_in(statement, sent(), None)  # type: ignore[attr-defined]  # noqa: SLF001
 
     def _adapt(self, elapsed: float) -> None:
-        if elapsed < _QUICK:
-            self._limit = min(self._limit * _GROWTH, _MOST)
-        elif elapsed > _SLOW:
-            self._limit = max(self._limit // 2, 1)
+        within = int(len(self._before) * _WANTED / elapsed) if elapsed else _MOST
+        self._limit = max(1, min(within, self._limit * _GROWTH, _MOST))
 
     def _log(self, first: Statement, last: Statement) -> None:
-        """Log what the server said about the statements from `first` to `last`, with the place in the file."""
-        if not self._notices:
-            return
-        where = f"{first.source.path}:{first.place.line}" + (f"-{last.place.line}" if last is not first else "")
-        for notice in self._notices:
-            level = logging.WARNING if notice.severity == "WARNING" else logging.INFO
-            logger.log(level, "%s: %s: %s", where, notice.severity, hide_passwords(notice.message))
-        self._notices.clear()
+        log_notices(self._notices, (first, last))
 
     def _log_notes(self, reached: int) -> None:
         """Log what the script says before its statement `reached` of the batch."""
         while self._notes and self._notes[0][0] <= reached:
             log_note(self._notes.pop(0)[1])
+
+
+def log_notices(notices: list[asyncpg.PostgresLogMessage], statements: Sequence[Statement]) -> None:
+    """Log what the server said about statements, with their place in the file, and forget it."""
+    if notices and statements:
+        first, last = statements[0], statements[-1]
+        where = f"{first.source.path}:{first.place.line}" + (f"-{last.place.line}" if last is not first else "")
+        for notice in notices:
+            level = logging.WARNING if notice.severity == "WARNING" else logging.INFO
+            logger.log(level, "%s: %s: %s", where, notice.severity, hide_passwords(notice.message))
+    notices.clear()
 
 
 def _mark(number: int) -> str:
@@ -255,8 +257,8 @@ def _refuse_blocks(statement: Statement) -> None:
 
 
 @asynccontextmanager
-async def _listening(connection: asyncpg.Connection) -> AsyncIterator[list[asyncpg.PostgresLogMessage]]:
-    """Collect what the server says besides its answers."""
+async def listening(connection: asyncpg.Connection) -> AsyncIterator[list[asyncpg.PostgresLogMessage]]:
+    """Collect what the server says besides its answers, in the list that is yielded."""
     notices: list[asyncpg.PostgresLogMessage] = []
 
     def listen(_: object, message: asyncpg.PostgresLogMessage) -> None:

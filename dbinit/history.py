@@ -4,7 +4,6 @@ Every name in these statements is qualified and every operator is spelt out, so 
 `search_path` makes no difference.
 """
 
-import re
 import socket
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -13,9 +12,11 @@ import asyncpg
 
 from .errors import HistoryError
 from .model import Applied, Outcome
+from .quoting import quote_literal, quote_name, quote_value
+from .rows import fetch_rows
 from .version import __version__
 
-__all__ = ["FORMAT", "TABLE", "Entry", "advance", "create", "has_table", "read", "record"]
+__all__ = ["FORMAT", "TABLE", "Entry", "Present", "Progress", "create", "find", "read", "record"]
 
 TABLE = "dbinit_history"
 FORMAT = 1
@@ -43,28 +44,36 @@ SELECT id, format, dbinit_version, script, checksum, outcome, pg_catalog.date_pa
     statements, progress
 FROM {table}
 """
-_ESCAPE = re.compile(r"\\(.)")
-_ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
+# The script may have changed its role; what is recorded is still our doing.
 _INSERT = """
-INSERT INTO {table} (format, script, checksum, outcome, statements, seconds, host, dbinit_version)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+RESET SESSION AUTHORIZATION; RESET ROLE;
+INSERT INTO {table} (format, script, checksum, outcome, statements, seconds, host, dbinit_version) VALUES ({values})
 """
 _UPDATE = """
 UPDATE {table} SET statements = $1, progress = $2, checksum = $3, outcome = $4,
     seconds = pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) applied_at)
 WHERE id OPERATOR(pg_catalog.=) $5::bigint AND statements OPERATOR(pg_catalog.=) $6::integer
 """
-_HAS_SCHEMA = "SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname OPERATOR(pg_catalog.=) $1::pg_catalog.text"
 # The catalog is asked, not to_regclass(), which raises 42501 where the role may not look into the schema.
-_HAS_TABLE = """
-SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
-WHERE c.relname OPERATOR(pg_catalog.=) $1::pg_catalog.text
-  AND c.relkind OPERATOR(pg_catalog.=) ANY ('{{r,p,v,m,f}}'::pg_catalog."char"[])
-  AND {where}
-LIMIT 1
+_PRESENT = """
+SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace n WHERE {schema}), EXISTS (SELECT {table} AND {schema}),
+    EXISTS (SELECT {sentinel})
 """
-_IN_SCHEMA = "n.nspname OPERATOR(pg_catalog.=) $2::pg_catalog.text"
+_FROM_TABLES = """
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+WHERE c.relname OPERATOR(pg_catalog.=) {name}::pg_catalog.text
+  AND c.relkind OPERATOR(pg_catalog.=) ANY ('{{r,p,v,m,f}}'::pg_catalog."char"[])
+"""
+_IN_SCHEMA = "n.nspname OPERATOR(pg_catalog.=) {schema}::pg_catalog.text"
 _IN_PATH = "n.nspname OPERATOR(pg_catalog.=) ANY (pg_catalog.current_schemas(false))"
+
+
+class Present(NamedTuple):
+    """What is there: the schema of the history, its table, and the sentinel."""
+
+    schema: bool
+    table: bool
+    sentinel: bool
 
 
 class Entry(NamedTuple):
@@ -85,65 +94,85 @@ async def read(connection: asyncpg.Connection, schema: str) -> list[Applied] | N
     Raises:
         HistoryError: The table is not one that this version can read.
     """
-    chunks: list[bytes] = []
-
-    async def collect(chunk: bytes) -> None:
-        chunks.append(bytes(chunk))
-
     try:
-        await connection.copy_from_query(_SELECT.format(table=_qualified(schema)), output=collect, format="text")
+        found = await fetch_rows(connection, _SELECT.format(table=_qualified(schema)))
     except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
         return None
     except (asyncpg.UndefinedColumnError, asyncpg.UndefinedFunctionError) as error:
         raise _unreadable(schema, str(error)) from None
-    lines = b"".join(chunks).decode().split("\n")[:-1]
     try:
-        rows = [[_unescape(field) for field in line.split("\t")] for line in lines]
+        rows = [[field or "" for field in row] for row in found]
         # Sorted here, as a sort in the query costs a fresh session more than it does us.
         return [_row(schema, row) for row in sorted(rows, key=lambda row: int(row[0]))]
     except ValueError as error:
         raise _unreadable(schema, str(error)) from None
 
 
-async def has_table(connection: asyncpg.Connection, name: str) -> bool:
-    """Tell whether a table or view `name` or `schema.name` is there; a plain name is looked for in the search path.
+async def find(connection: asyncpg.Connection, schema: str, sentinel: str) -> Present:
+    """Look what is there, in one round trip.
 
-    Call it inside a transaction: the extended protocol is not safe behind a pooler otherwise.
+    Args:
+        connection: Where.
+        schema: The schema of the history.
+        sentinel: A table or view, `name` or `schema.name`, empty for none; without a schema it is looked for in the
+            search path.
     """
-    schema, _, table = name.rpartition(".")
-    if schema:
-        status = await connection.execute(_HAS_TABLE.format(where=_IN_SCHEMA), table, schema)
-    else:
-        status = await connection.execute(_HAS_TABLE.format(where=_IN_PATH), table)
-    return status == "SELECT 1"
+    where, _, name = sentinel.rpartition(".")
+    in_schema = _IN_SCHEMA.format(schema=quote_literal(schema))
+    there = _IN_SCHEMA.format(schema=quote_literal(where)) if where else _IN_PATH
+    select = _PRESENT.format(
+        schema=in_schema,
+        table=_FROM_TABLES.format(name=quote_literal(TABLE)),
+        sentinel=f"{_FROM_TABLES.format(name=quote_literal(name))} AND {there}" if name else "WHERE false",
+    )
+    (found,) = await fetch_rows(connection, select)
+    return Present(*(value == "t" for value in found))
 
 
-async def create(connection: asyncpg.Connection, schema: str) -> None:
+async def create(connection: asyncpg.Connection, schema: str, *, schema_exists: bool) -> None:
     """Create the table, and its schema when that is missing. Call it inside the transaction that holds the lock."""
-    if await connection.execute(_HAS_SCHEMA, schema) == "SELECT 0":
-        await connection.execute(f"CREATE SCHEMA {_quoted(schema)}")
-    await connection.execute(_CREATE.format(table=_qualified(schema)))
+    first = "" if schema_exists else f"CREATE SCHEMA {quote_name(schema)};"
+    await connection.execute(first + _CREATE.format(table=_qualified(schema)))
 
 
 async def record(connection: asyncpg.Connection, schema: str, entry: Entry) -> None:
     """Add a row. Call it inside the transaction that did the work, so that both happen or neither."""
-    # The script may have changed its role; what is recorded is still our doing.
-    await connection.execute("RESET SESSION AUTHORIZATION; RESET ROLE")
-    values = (entry.script, entry.checksum, entry.outcome.value, entry.statements, entry.seconds)
-    insert = _INSERT.format(table=_qualified(schema))
-    await connection.execute(insert, FORMAT, *values, socket.gethostname(), __version__)
+    done = (entry.script, entry.checksum, entry.outcome.value, entry.statements, entry.seconds)
+    values = ", ".join(quote_value(value) for value in (FORMAT, *done, socket.gethostname(), __version__))
+    await connection.execute(_INSERT.format(table=_qualified(schema), values=values))
 
 
-async def advance(connection: asyncpg.Connection, schema: str, before: Applied, after: Applied) -> None:
-    """Record how far an unfinished script has come. Call it inside the transaction that did the work.
+class Progress:
+    """How far an unfinished script has come, recorded as it goes on.
 
-    Raises:
-        HistoryError: The row is not as we left it: another starter has gone on with the script.
+    Args:
+        connection: Where the script is run.
+        schema: Where the history is.
+        row: The script's row.
+        checksum: The script's checksum now.
     """
-    update = _UPDATE.format(table=_qualified(schema))
-    values = (after.statements, after.progress, after.checksum, after.outcome.value, before.id, before.statements)
-    if await connection.execute(update, *values) != "UPDATE 1":
-        raise HistoryError(f"another starter has gone on with {before.script}", advice="start again")
+
+    def __init__(self, connection: asyncpg.Connection, schema: str, row: Applied, checksum: str) -> None:
+        self._connection = connection
+        self._update = _UPDATE.format(table=_qualified(schema))
+        self._row = row
+        self._checksum = checksum
+        self.statements = row.statements
+        """How many of its statements have been run."""
+        self.digest = row.progress
+        """What tells those statements, and their results, from others."""
+
+    async def advance(self, statements: int, digest: str, *, finished: bool) -> None:
+        """Record it. Call it inside the transaction that did the work.
+
+        Raises:
+            HistoryError: The row is not as we left it: another starter has gone on with the script.
+        """
+        outcome = (Outcome.APPLIED if finished else Outcome.UNFINISHED).value
+        values = (statements, digest, self._checksum, outcome, self._row.id, self.statements)
+        if await self._connection.execute(self._update, *values) != "UPDATE 1":
+            raise HistoryError(f"another starter has gone on with {self._row.script}", advice="start again")
+        self.statements, self.digest = statements, digest
 
 
 def _row(schema: str, row: list[str]) -> Applied:
@@ -157,11 +186,6 @@ def _row(schema: str, row: list[str]) -> Applied:
     return Applied(script, checksum, Outcome(outcome), applied_at, int(statements), progress, int(number))
 
 
-def _unescape(field: str) -> str:
-    """Undo COPY's escapes, https://www.postgresql.org/docs/current/sql-copy.html (text format)."""
-    return _ESCAPE.sub(lambda match: _ESCAPES.get(match[1], match[1]), field) if "\\" in field else field
-
-
 def _unreadable(schema: str, reason: str) -> HistoryError:
     return HistoryError(
         f"the table {_qualified(schema)} is no history that this dbinit can read: {reason}",
@@ -169,9 +193,5 @@ def _unreadable(schema: str, reason: str) -> HistoryError:
     )
 
 
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
 def _qualified(schema: str) -> str:
-    return f"{_quoted(schema)}.{TABLE}"
+    return f"{quote_name(schema)}.{TABLE}"

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 import asyncpg
@@ -23,10 +23,17 @@ from .lookup import look, look_at_history, settle, watch
 from .model import Applied, Outcome, Report, Script
 from .planning import Decision
 from .readiness import Phase, Readiness, advance
+from .runner.surroundings import Surroundings
 from .settings import InitOptions
 from .source import STANDARD_INPUT, is_large, read_script
 from .transaction import read_only_transaction
 from .url import DatabaseUrl
+
+if TYPE_CHECKING:
+    from .migrations.preparation import Task
+    from .migrations.request import Request
+    from .runner.hooks import Hooks
+    from .runner.work import Standings
 
 __all__ = ["Initializer"]
 
@@ -45,11 +52,19 @@ class Initializer:
     Args:
         options: What to do, and where.
         observer: Called with a new `Readiness` at every step, from the event loop; it must not block.
+        hooks: What to run with the migrations of a folder. Default: nothing but the hooks in the folder itself.
     """
 
-    def __init__(self, options: InitOptions, *, observer: Callable[[Readiness], None] | None = None) -> None:
+    def __init__(
+        self,
+        options: InitOptions,
+        *,
+        observer: Callable[[Readiness], None] | None = None,
+        hooks: "Hooks | None" = None,
+    ) -> None:
         self.options = options
         self._observer = observer
+        self._hooks = hooks
         self._readiness = Readiness(attempts=options.retry_attempts, file=str(options.migrations_path))
         self._began: float | None = None
         self._running = asyncio.Lock()
@@ -64,11 +79,16 @@ class Initializer:
             return self._readiness
         return replace(self._readiness, elapsed=time.monotonic() - self._began)
 
+    @property
+    def is_folder(self) -> bool:
+        """Whether the path is a folder of migrations."""
+        return Path(self.options.migrations_path).is_dir()
+
     async def initialize(self) -> Report:
         """Bring the schema into being, or find that it is there.
 
         Raises:
-            DbInitError: It did not work; nothing of the file was applied.
+            DbInitError: It did not work; the error says what was applied.
         """
         logger.info("Initializing database...")
         return await self._run(self._initialize)
@@ -83,15 +103,55 @@ class Initializer:
         return await self._run(self._verify)
 
     async def status(self) -> tuple[Decision, list[Applied]]:
-        """Return what `initialize()` would decide now, and the history; change nothing.
+        """Return what `initialize()` would decide now about a file, and the history; change nothing.
 
         Raises:
             DbInitError: The database was not reached, or the file not read.
         """
         script = await _read(self.options)
         async with self._connected() as connection, read_only_transaction(connection):
-            decision, rows = await look(connection, script, self.options)
-        return decision, rows or []
+            seen = await look(connection, script, self.options)
+        return seen.decision, seen.rows
+
+    async def migrate(self, request: "Request") -> Report:
+        """Carry out a request about a folder of migrations: `Up`, `Down`, `Redo`, `Baseline`, `Repair` or `Import`.
+
+        Raises:
+            DbInitError: It did not work; the error says what was done.
+        """
+        from .runner.work import FolderWork  # noqa: PLC0415 - most services have a file
+
+        return await self._run(FolderWork(self.options, self._surroundings).migrate, request)
+
+    async def standings(self) -> "Standings":
+        """Return how each migration of a folder stands, and what `migrate(Up())` would do; change nothing.
+
+        Raises:
+            DbInitError: The database was not reached, or the folder not read.
+        """
+        from .runner.work import FolderWork  # noqa: PLC0415 - most services have a file
+
+        return await FolderWork(self.options, self._surroundings).standings()
+
+    async def plan(self, request: "Request") -> "list[Task]":
+        """Return what a request about a folder would run, and how; change nothing.
+
+        Raises:
+            DbInitError: The database was not reached, the folder not read, or it could not be done.
+        """
+        from .runner.work import FolderWork  # noqa: PLC0415 - most services have a file
+
+        return await FolderWork(self.options, self._surroundings).plan(request)
+
+    async def differences(self) -> dict[str, str]:
+        """Return, by file, how migrations were edited since they were applied, as unified diffs.
+
+        Raises:
+            DbInitError: The database was not reached, or the folder not read.
+        """
+        from .runner.work import FolderWork  # noqa: PLC0415 - most services have a file
+
+        return await FolderWork(self.options, self._surroundings).differences()
 
     async def wait(self) -> None:
         """Wait until the database takes connections, as patiently as the options say.
@@ -166,40 +226,57 @@ class Initializer:
     ) -> None:
         await self.close()
 
-    async def _run(self, work: Callable[[Script], Awaitable[tuple[Outcome, int]]]) -> Report:
+    async def _run(self, work: Callable[..., Awaitable[Report]], *arguments: object) -> Report:
         async with self._running:
             if self._readiness.phase is Phase.CLOSED:
                 raise RuntimeError("this Initializer is closed; make a new one")
             self._began = began = time.monotonic()
             try:
-                script = await _read(self.options)
-                outcome, statements = await work(script)
+                report = await work(*arguments)
             except Exception as error:
                 self._end(Phase.FAILED, error=type(error).__name__)
                 raise
             self._end(Phase.READY)
-            return Report(outcome, script.path, script.checksum, statements, time.monotonic() - began)
+            return replace(report, seconds=time.monotonic() - began)
 
-    async def _initialize(self, script: Script) -> tuple[Outcome, int]:
+    async def _initialize(self) -> Report:
+        if self.is_folder:
+            from .runner.work import FolderWork  # noqa: PLC0415 - most services have a file
+
+            return await FolderWork(self.options, self._surroundings).initialize()
+        script = await _read(self.options)
         async with self._connected() as connection:
             self._step(Phase.CHECKING)
             decision = await look_at_history(connection, script, self.options)
             if decision and (outcome := settle(decision, script)):
-                return outcome, 0
+                return _report(script, outcome)
             from .application import apply  # noqa: PLC0415 - most starts find nothing to do, and need none of it
 
             done = await apply(connection, script, self.options, self._step, self._connect_again)
-            return done.outcome, done.statements
+            return _report(script, done.outcome, done.statements)
 
-    async def _verify(self, script: Script) -> tuple[Outcome, int]:
+    async def _verify(self) -> Report:
         deadline = time.monotonic() + self.options.lock_wait.total_seconds()
+        if self.is_folder:
+            from .runner.work import FolderWork  # noqa: PLC0415 - most services have a file
+
+            look_on = FolderWork(self.options, self._surroundings).verify
+        else:
+            look_on = partial(self._watch, await _read(self.options))
         while True:
             try:
-                async with self._connected() as connection:
-                    self._step(Phase.CHECKING)
-                    return await watch(connection, script, self.options, self._step, deadline), 0
+                return await look_on(deadline)
             except ConnectionLostError as error:
                 logger.warning("%s; connecting again", error.message)
+
+    async def _watch(self, script: Script, deadline: float) -> Report:
+        async with self._connected() as connection:
+            self._step(Phase.CHECKING)
+            return _report(script, await watch(connection, script, self.options, self._step, deadline))
+
+    @property
+    def _surroundings(self) -> Surroundings:
+        return Surroundings(self._connected, self._connect_again, self._step, self._hooks)
 
     async def _resolve(self) -> DatabaseUrl:
         """Return where to connect to; an embedded server is started on first use and kept until `close()`."""
@@ -251,6 +328,10 @@ class Initializer:
         self._began = None
         if self._readiness.phase is not Phase.CLOSED:  # close() came in between
             self._step(phase, elapsed=elapsed, **changes)
+
+
+def _report(script: Script, outcome: Outcome, statements: int = 0) -> Report:
+    return Report(outcome, script.path, script.checksum, statements, 0.0)
 
 
 async def _read(options: InitOptions) -> Script:

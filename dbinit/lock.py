@@ -19,7 +19,10 @@ from .durations import format_duration
 from .errors import LockTimeoutError
 from .transaction import ending_transaction
 
-__all__ = ["lock_key", "locked_transaction"]
+__all__ = ["LOCKED", "lock_key", "lock_or_fail", "locked_transaction", "until_unlocked"]
+
+LOCKED = "dbinit: another starter holds the lock"
+"""What the server says, as the text of an invalid number, where `lock_or_fail` does not get the lock."""
 
 _POLL_FIRST, _POLL_MOST = 0.05, 0.5
 
@@ -28,6 +31,30 @@ def lock_key(schema: str) -> int:
     """Return the advisory lock's key for a history in `schema`; two histories do not wait for each other."""
     digest = hashlib.sha256(f"dbinit:{schema}".encode()).digest()
     return int.from_bytes(digest[:8], "big", signed=True)
+
+
+def lock_or_fail(key: int) -> str:
+    """Return the SQL that takes the lock for the transaction it stands in, or fails with `LOCKED`."""
+    taken = f"pg_catalog.pg_try_advisory_xact_lock({key}::bigint)"
+    return f"SELECT CAST(CASE WHEN {taken} THEN '0' ELSE '{LOCKED}' END AS integer);\n"
+
+
+async def until_unlocked(
+    connection: asyncpg.Connection, key: int, wait: timedelta, on_wait: Callable[[], None]
+) -> None:
+    """Wait until nobody holds the lock.
+
+    Args:
+        connection: A connection outside of any transaction.
+        key: The lock's key, see `lock_key`.
+        wait: How long to wait for another starter.
+        on_wait: Called once, when another starter is found to hold it.
+
+    Raises:
+        LockTimeoutError: It was held for too long.
+    """
+    await _begin(connection, key, wait, on_wait)
+    await connection.execute("ROLLBACK")
 
 
 @asynccontextmanager

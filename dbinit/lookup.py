@@ -2,6 +2,7 @@
 
 import logging
 import time
+from typing import NamedTuple
 
 import anyio
 import asyncpg
@@ -14,11 +15,19 @@ from .readiness import Phase, Step
 from .settings import InitOptions
 from .transaction import read_only_transaction
 
-__all__ = ["look", "look_at_history", "settle", "watch"]
+__all__ = ["Look", "look", "look_at_history", "settle", "watch"]
 
 logger = logging.getLogger("dbinit")
 
 _WATCH_EVERY = 1.0
+
+
+class Look(NamedTuple):
+    """What was seen: what to do, the history, and whether its table is there."""
+
+    decision: Decision
+    rows: list[Applied]
+    present: history.Present
 
 
 async def look_at_history(connection: asyncpg.Connection, script: Script, options: InitOptions) -> Decision | None:
@@ -27,18 +36,15 @@ async def look_at_history(connection: asyncpg.Connection, script: Script, option
     return _decide(script, rows, options, sentinel_found=False) if rows else None
 
 
-async def look(
-    connection: asyncpg.Connection, script: Script, options: InitOptions
-) -> tuple[Decision, list[Applied] | None]:
-    """Decide by the history and the sentinel; return the history too, None where there is no table.
+async def look(connection: asyncpg.Connection, script: Script, options: InitOptions) -> Look:
+    """Decide by the history and the sentinel.
 
     Call it inside a transaction. The catalog is asked first, as a query for a missing table would spoil that.
     """
-    rows = None
-    if await history.has_table(connection, f"{options.history_schema}.{history.TABLE}"):
-        rows = await history.read(connection, options.history_schema)
-    found = bool(not rows and options.sentinel) and await history.has_table(connection, options.sentinel)
-    return _decide(script, rows or [], options, sentinel_found=found), rows
+    present = await history.find(connection, options.history_schema, options.sentinel)
+    rows = await history.read(connection, options.history_schema) or [] if present.table else []
+    decision = _decide(script, rows, options, sentinel_found=present.sentinel and not rows)
+    return Look(decision, rows, present)
 
 
 async def watch(
@@ -59,7 +65,7 @@ async def watch(
     waiting = False
     while True:
         async with read_only_transaction(connection):
-            decision, _ = await look(connection, script, options)
+            decision = (await look(connection, script, options)).decision
         if outcome := settle(Decision.SKIP if decision is Decision.ADOPT else decision, script):
             return outcome
         if not waiting:

@@ -9,6 +9,8 @@ from typing import NamedTuple, Protocol
 __all__ = [
     "Applied",
     "Find",
+    "Format",
+    "MigrationRun",
     "Mode",
     "OnChange",
     "OnFailure",
@@ -42,6 +44,17 @@ class OnFailure(Enum):
     STAY = "stay"
 
 
+class Format(Enum):
+    """Whose rules a folder is read by; the values are what a user writes to force one."""
+
+    NATIVE = "native"
+    GOLANG_MIGRATE = "golang-migrate"
+    SQLX = "sqlx"
+    DBMATE = "dbmate"
+    GOOSE = "goose"
+    FLYWAY = "flyway"
+
+
 class Outcome(Enum):
     """How a run ended well."""
 
@@ -53,6 +66,12 @@ class Outcome(Enum):
     """The sentinel table was there without a history: recorded as applied, not run."""
     UNFINISHED = "unfinished"
     """Of a script that controls its own transactions: some of its statements have been run, and recorded."""
+    REVERTED = "reverted"
+    """Migrations were taken back."""
+    RECORDED = "recorded"
+    """Migrations were recorded as applied, without having been run."""
+    REHEARSED = "rehearsed"
+    """Migrations were run, and all of it rolled back."""
     CHANGED = "changed"
     """The file was edited since it was applied; only a warning was asked for."""
 
@@ -125,15 +144,37 @@ class Applied:
 
 
 @dataclass(frozen=True)
+class MigrationRun:
+    """What was done to one migration.
+
+    Attributes:
+        version: Its version as it was written; empty where it has none.
+        name: Its name.
+        path: Its file.
+        action: `apply`, `resume`, `revert` or `record`.
+        statements: How many statements were run.
+        seconds: How long that took.
+    """
+
+    version: str
+    name: str
+    path: str
+    action: str
+    statements: int
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Report:
     """What a run did.
 
     Attributes:
         outcome: How it ended.
-        script: The path of the file, as given.
-        checksum: The file's checksum.
-        statements: How many statements were run; 0 unless `outcome` is `APPLIED`.
+        script: The path of the file, or of the folder of migrations, as given.
+        checksum: The file's checksum; empty for a folder.
+        statements: How many statements were run; 0 where nothing was.
         seconds: How long the whole run took, connecting and waiting included.
+        migrations: What was done to each migration of a folder.
     """
 
     outcome: Outcome
@@ -141,3 +182,4 @@ class Report:
     checksum: str
     statements: int
     seconds: float
+    migrations: tuple[MigrationRun, ...] = ()

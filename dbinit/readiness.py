@@ -49,6 +49,9 @@ class Readiness:
         file: The path of the file of SQL.
         statement: The statement that is or was under way, from 1; 0 before the first.
         statements: How many statements the file has; 0 while that is not known.
+        migration: Which one of the migrations to run that file is, from 1; 0 where it is not one of a folder.
+        migrations: How many migrations there are to run.
+        detail: What a long statement is doing, such as how far an index has been built; usually empty.
         elapsed: Seconds since the start began, until it ended.
         error: Name of the error's class once `phase` is `FAILED`; never its text.
     """
@@ -59,6 +62,9 @@ class Readiness:
     file: str = ""
     statement: int = 0
     statements: int = 0
+    migration: int = 0
+    migrations: int = 0
+    detail: str = ""
     elapsed: float = 0.0
     error: str = ""
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from .durations import parse_duration
 from .errors import SettingsError
-from .model import Mode, OnChange, OnFailure
+from .model import Format, Mode, OnChange, OnFailure
 from .url import DatabaseUrl, UrlError, parse_url
 
 __all__ = ["KNOWN_VARIABLES", "InitOptions"]
@@ -34,10 +34,15 @@ class InitOptions:
 
     Args:
         database_url: The database; a text is parsed, and its password is never shown again.
-        migrations_path: The file of SQL. Default `scripts/init-db.sql`.
+        migrations_path: The file of SQL, or a folder of migrations. Default `scripts/init-db.sql`.
         variables: Variables of the script, as `psql -v name=value` sets them; never shown. Default: none.
         include_root: The folder outside of which the script may not read files (`\i`, `\ir`, `\copy`). Default: the
             one that it lies in.
+        migrations_format: Whose rules a folder of migrations is read by: `native`, `golang-migrate`, `sqlx`, `dbmate`,
+            `goose` or `flyway`. Default: those that it is found to follow.
+        placeholders: What stands for `${name}` in a folder of Flyway's. Default: nothing.
+        allow_missing: Whether migrations are applied that come late, behind newer ones. Default: that is an error.
+        jobs: How many migrations that do not need each other may run at a time. Default 1.
         retry_attempts: How often to try to connect; 0 for as often as fits into `connect_deadline`. Default 5.
         retry_delay: Pause after the first failed attempt; it doubles up to 30 s. Default 5 s.
         connect_timeout: Limit for one attempt. Default: the URL's `connect_timeout`, else 10 s.
@@ -61,6 +66,10 @@ class InitOptions:
     migrations_path: Path | str = Path("scripts/init-db.sql")
     variables: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
     include_root: Path | str | None = None
+    migrations_format: Format | str | None = None
+    placeholders: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
+    allow_missing: bool = False
+    jobs: int = 1
     retry_attempts: int = 5
     retry_delay: timedelta = timedelta(seconds=5)
     connect_timeout: timedelta | None = None
@@ -203,6 +212,32 @@ def _optional_path(value: object) -> Path | None:
     return None if value is None else _path(value)
 
 
+def _optional_format(value: Format | str | None) -> Format | None:
+    return None if value is None else _choice(Format)(value)
+
+
+def _texts(value: object) -> Mapping[str, str]:
+    if not isinstance(value, Mapping) or not all(isinstance(text, str) for pair in value.items() for text in pair):
+        raise ValueError("it must be a mapping of names to texts")
+    return MappingProxyType(dict(value))
+
+
+def _boolean(value: bool | str) -> bool:  # noqa: FBT001 - the value of a setting
+    if isinstance(value, bool):
+        return value
+    if not isinstance(value, str):
+        raise ValueError("it must be true or false")  # noqa: TRY004 - one kind for all
+    if value.strip().lower() in {"true", "yes", "on", "1", "false", "no", "off", "0"}:
+        return value.strip().lower() in {"true", "yes", "on", "1"}
+    raise ValueError(f"{value!r} is neither true nor false")
+
+
+def _jobs(value: object) -> int:
+    if not (number := _attempts(value)):
+        raise ValueError("it must be at least 1")
+    return number
+
+
 def _variables_of_script(value: object) -> Mapping[str, str]:
     if not isinstance(value, Mapping):
         raise ValueError("it must be a mapping of names to texts")  # noqa: TRY004 - one kind for all
@@ -277,6 +312,10 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "migrations_path": _path,
     "variables": _variables_of_script,
     "include_root": _optional_path,
+    "migrations_format": _optional_format,
+    "placeholders": _texts,
+    "allow_missing": _boolean,
+    "jobs": _jobs,
     "retry_attempts": _attempts,
     "retry_delay": _duration,
     "connect_timeout": _optional_positive,
@@ -295,6 +334,9 @@ _VARIABLES = {
     for variable, name in {
         "MIGRATION_PATH": "migrations_path",
         "DBINIT_INCLUDE_ROOT": "include_root",
+        "DBINIT_FORMAT": "migrations_format",
+        "DBINIT_ALLOW_MISSING": "allow_missing",
+        "DBINIT_JOBS": "jobs",
         "DB_RETRY_ATTEMPTS": "retry_attempts",
         "DB_RETRY_DELAY": "retry_delay",
         "DBINIT_CONNECT_TIMEOUT": "connect_timeout",

@@ -8,14 +8,13 @@ right behind. The results that have become variables are recorded too: they deci
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from typing import Protocol
 
 import asyncpg
 
-from . import history
 from .errors import NOTHING_APPLIED, DbInitError, FileChangedError, StatementError
 from .executor import log_note, run_statement
-from .model import Applied, Outcome
+from .indexes import concurrent_build, index_build
 from .readiness import Phase, Step
 from .sql.facts import Footing, chains, sets_session
 from .sql.reader import Reader
@@ -23,10 +22,25 @@ from .sql.statement import Result, Statement, Wanted
 from .sql.survey import Survey, stance
 from .transaction import transaction
 
-__all__ = ["Journey"]
+__all__ = ["Journey", "Progress"]
 
 _DUPLICATE = frozenset({"42P04", "42P07", "42710"})
-_INVALID_INDEX = "SELECT 1 FROM pg_catalog.pg_index WHERE NOT indisvalid LIMIT 1"
+
+
+class Progress(Protocol):
+    """How far a script has come, recorded as it goes on."""
+
+    statements: int
+    """How many of its statements have been run."""
+    digest: str
+    """What tells those statements, and their results, from others; empty before the first."""
+
+    async def advance(self, statements: int, digest: str, *, finished: bool) -> None:
+        """Record it, inside the transaction that did the work.
+
+        Raises:
+            HistoryError: Another starter has gone on with the script.
+        """
 
 
 class Journey:
@@ -34,24 +48,31 @@ class Journey:
 
     Args:
         connection: Where to run it; nobody else uses it, and the migration lock is held elsewhere.
-        schema: Where the history is.
         found: The script, and what is known of it.
-        row: Its row in the history.
+        progress: How far it has come.
         step: Told of each statement.
+        watcher: Another connection, from which to look how far an index has been built.
     """
 
-    def __init__(self, connection: asyncpg.Connection, schema: str, found: Survey, row: Applied, step: Step) -> None:
+    def __init__(
+        self,
+        connection: asyncpg.Connection,
+        found: Survey,
+        progress: Progress,
+        step: Step,
+        watcher: asyncpg.Connection,
+    ) -> None:
         self._connection = connection
-        self._schema = schema
-        self._row = row
+        self._watcher = watcher
+        self._progress = progress
         self._total = found.statements
         self._step = step
-        self._script = found.script
+        self._path = found.script.path
         self._reader = Reader(found.script, found.context._replace(results=True), log_note)
         self._in_block = False
-        self._resumed_at = row.statements
+        self._resumed_at = progress.statements
         self._digest = hashlib.sha256()
-        self._recorded, _, results = row.progress.partition(" ")
+        self._recorded, _, results = progress.digest.partition(" ")
         self._results: list[Result] = [Result(*result) for result in json.loads(results or "[]")]
         self._known = iter(tuple(self._results))
 
@@ -65,7 +86,7 @@ class Journey:
         try:
             return await self._go()
         except DbInitError as error:
-            if done := self._row.statements:
+            if done := self._progress.statements:
                 error.outcome = (
                     f"The first {done} of {self._total} statements are applied; the next start goes on there."
                 )
@@ -90,15 +111,15 @@ class Journey:
         if number < self._resumed_at:
             await self._resume(settings)  # which refuses: of what was run, some is gone
         async with transaction(self._connection):
-            await self._advance(number, Outcome.APPLIED)
+            await self._advance(number, finished=True)
         return number
 
     async def _resume(self, settings: list[Statement]) -> None:
         if self._digest.hexdigest() != self._recorded:
             raise FileChangedError(
-                f"{self._script.path} was interrupted behind statement {self._resumed_at}, and what stands before that"
+                f"{self._path} was interrupted behind statement {self._resumed_at}, and what stands before that"
                 " has been edited since: where to go on cannot be known",
-                advice="restore the file and start again; or finish it by hand, and delete its row from dbinit_history",
+                advice="restore the file and start again; or finish it by hand, and delete its row from the history",
             )
         for statement in settings:  # this session has not been told yet
             await self._connection.execute(statement.text)
@@ -127,10 +148,14 @@ class Journey:
     async def _send_alone(self, number: int, statement: Statement) -> None:
         """Run what cannot share its transaction with the record; it may have been run when we were interrupted."""
         try:
-            await self._send(number, statement)
+            if index := concurrent_build(statement.text):
+                async with index_build(self._connection, self._watcher, index, self._step):
+                    await self._send(number, statement)
+            else:
+                await self._send(number, statement)
         except StatementError as error:
-            again = number == self._resumed_at + 1 and error.sqlstate in _DUPLICATE
-            if not again or await self._connection.execute(_INVALID_INDEX) == "SELECT 1":
+            # An index that is there is a valid one: what was left over of a build has been dropped before.
+            if number != self._resumed_at + 1 or error.sqlstate not in _DUPLICATE:
                 raise
 
     async def _send(self, number: int, statement: Statement) -> None:
@@ -148,14 +173,6 @@ class Journey:
 
         return statement._replace(receive=receive)
 
-    async def _advance(self, number: int, outcome: Outcome = Outcome.UNFINISHED) -> None:
+    async def _advance(self, number: int, *, finished: bool = False) -> None:
         results = " " + json.dumps(self._results) if self._results else ""
-        after = replace(
-            self._row,
-            statements=number,
-            progress=self._digest.hexdigest() + results,
-            checksum=self._script.checksum,
-            outcome=outcome,
-        )
-        await history.advance(self._connection, self._schema, self._row, after)
-        self._row = after
+        await self._progress.advance(number, self._digest.hexdigest() + results, finished=finished)

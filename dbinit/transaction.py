@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import anyio
 import asyncpg
 
-__all__ = ["ending_transaction", "read_only_transaction", "transaction"]
+__all__ = ["ending_transaction", "read_only_transaction", "rollback", "transaction"]
 
 _ROLLBACK_LIMIT = 1.0
 
@@ -22,12 +22,17 @@ async def ending_transaction(connection: asyncpg.Connection) -> AsyncIterator[No
         yield
         await connection.execute("COMMIT")
     except BaseException:
-        with anyio.move_on_after(_ROLLBACK_LIMIT, shield=True):
-            try:
-                await connection.execute("ROLLBACK")
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-                connection.terminate()
+        await rollback(connection)
         raise
+
+
+async def rollback(connection: asyncpg.Connection) -> None:
+    """Roll back the transaction that may be open, or end the connection; whatever cancels us, within a second."""
+    with anyio.move_on_after(_ROLLBACK_LIMIT, shield=True):
+        try:
+            await connection.execute("ROLLBACK")
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            connection.terminate()
 
 
 @asynccontextmanager

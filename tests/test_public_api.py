@@ -14,6 +14,7 @@ import pytest
 
 import dbinit
 import dbinit.fastapi
+import dbinit.folders
 from dbinit import DbInitError, ExitCode
 
 ROOT = Path(__file__).parents[1]
@@ -29,10 +30,12 @@ NAMES = {
         "EmbeddedServerError",
         "ExitCode",
         "FileChangedError",
+        "Format",
         "HistoryError",
         "InitOptions",
         "Initializer",
         "LockTimeoutError",
+        "MigrationRun",
         "Mode",
         "OnChange",
         "OnFailure",
@@ -51,17 +54,34 @@ NAMES = {
         "TlsError",
         "__version__",
     ],
+    "dbinit.folders": [
+        "Baseline",
+        "Down",
+        "FolderError",
+        "Hook",
+        "HookCall",
+        "HookError",
+        "Hooks",
+        "Import",
+        "PlanError",
+        "Redo",
+        "Repair",
+        "Standing",
+        "Status",
+        "Up",
+        "Version",
+    ],
     "dbinit.fastapi": ["Gate", "connection", "health_router", "lifespan", "pool"],
 }
 OBJECTS = [
     pytest.param(getattr(module, name), id=f"{module.__name__}.{name}")
-    for module in (dbinit, dbinit.fastapi)
+    for module in (dbinit, dbinit.folders, dbinit.fastapi)
     for name in module.__all__
     if name != "__version__"
 ]
 
 
-@pytest.mark.parametrize("module", [dbinit, dbinit.fastapi], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [dbinit, dbinit.folders, dbinit.fastapi], ids=lambda module: module.__name__)
 def test_the_public_names(module: ModuleType) -> None:
     assert module.__all__ == NAMES[module.__name__]
     assert all(hasattr(module, name) for name in module.__all__)
@@ -154,7 +174,10 @@ def test_an_error_says_what_happened_what_came_of_it_and_what_to_do() -> None:
         (dbinit.Mode, ["background", "blocking", "verify"]),
         (dbinit.OnChange, ["rerun", "warn", "fail"]),
         (dbinit.OnFailure, ["exit", "stay"]),
-        (dbinit.Outcome, ["applied", "current", "adopted", "unfinished", "changed"]),
+        (
+            dbinit.Outcome,
+            ["applied", "current", "adopted", "unfinished", "reverted", "recorded", "rehearsed", "changed"],
+        ),
         (dbinit.Decision, ["apply", "rerun", "skip", "older", "warn", "refuse", "resume", "adopt"]),
         (
             dbinit.Phase,

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from .model import Format
 
-__all__ = ["LAYOUTS", "Layout", "owner_of"]
+__all__ = ["LAYOUTS", "NAMES", "Layout", "owner_of"]
 
 
 class Layout(NamedTuple):
@@ -49,6 +49,9 @@ _OTHERS = {
     "_prisma_migrations": "Prisma",
     "django_migrations": "Django",
 }
+NAMES = frozenset({*_OTHERS, *(layout.table for layout in LAYOUTS.values())})
+"""The usual names of the tables in which tools keep their histories."""
+
 _PGDBM = {"filename", "checksum"}
 
 

@@ -18,6 +18,8 @@ class State(Enum):
     """Recorded as applied without having been run: the schema was there before."""
     UNFINISHED = "unfinished"
     """Some of its statements were run."""
+    REVERTING = "reverting"
+    """Some of the statements that take it back were run."""
     REVERTED = "reverted"
 
 

@@ -7,6 +7,8 @@ from datetime import timedelta
 from enum import Enum
 from typing import NamedTuple
 
+from dbinit.model import Format
+
 from .version import Version
 
 __all__ = [
@@ -33,17 +35,6 @@ class File(NamedTuple):
 
     name: str
     data: bytes = b""
-
-
-class Format(Enum):
-    """Whose rules a folder is read by; the values are what a user writes to force one."""
-
-    NATIVE = "native"
-    GOLANG_MIGRATE = "golang-migrate"
-    SQLX = "sqlx"
-    DBMATE = "dbmate"
-    GOOSE = "goose"
-    FLYWAY = "flyway"
 
 
 class Kind(Enum):

@@ -110,6 +110,8 @@ def _conflicts(folder: Folder, standings: Sequence[Standing], *, allow_missing: 
             problems.append(f"{_name(found)} was edited after it was applied; undo the edit, or accept it with repair")
         elif found.status is Status.MISSING:
             problems.append(f"{_name(found)} was applied, and its file has vanished from {folder.path}; put it back")
+        elif found.status is Status.REVERTING:
+            problems.append(f"{_name(found)} is taken back half-way; finish that with down")
         elif found.status is Status.LATE and not allow_missing:
             problems.append(f"{_name(found)} comes late: newer ones were applied before; renumber it, or allow it")
     ahead = [found for found in standings if found.status is Status.AHEAD]

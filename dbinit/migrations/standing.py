@@ -28,6 +28,8 @@ class Status(Enum):
     """It was applied, and is newer than all files: the files are those of an older image."""
     UNFINISHED = "unfinished"
     """Some of its statements were run."""
+    REVERTING = "reverting"
+    """Some of the statements that take it back were run."""
     SUPERSEDED = "superseded"
     """It is not run: a baseline holds what it does, or the database was not empty when the baseline came."""
 
@@ -92,6 +94,8 @@ def survey(folder: Folder, history: History, target: Version | None = None) -> l
 
 def _status_without_file(folder: Folder, row: Recorded) -> Status:
     version = row.version or ZERO
+    if row.state is State.REVERTING:
+        return Status.REVERTING
     if version > newest(folder):
         return Status.AHEAD
     # A baseline is there so that the files it stands for can go.
@@ -134,11 +138,14 @@ def _migrations(folder: Folder, history: History, base: Version | None, late: se
 
 
 def _status_of(migration: Migration, row: Recorded) -> Status:
-    if row.state is State.UNFINISHED:
-        return Status.UNFINISHED
+    if row.state in _HALF_WAY:
+        return _HALF_WAY[row.state]
     if row.checksum and row.checksum != migration.checksum:
         return Status.EDITED
     return Status.BASELINE if row.state is State.BASELINE else Status.APPLIED
+
+
+_HALF_WAY = {State.UNFINISHED: Status.UNFINISHED, State.REVERTING: Status.REVERTING}
 
 
 def _late(folder: Folder, history: History, base: Version | None) -> set[Version]:

@@ -4,10 +4,9 @@ from collections.abc import Iterator, Sequence
 
 from .expansion import unescape
 from .facts import Footing, footing, reads_copy_data
-from .lexer import UnterminatedError, split
+from .lexer import Reference, UnterminatedError, references, split
 from .patchwork import Patch, Patchwork
 from .statement import Statement, unrunnable
-from .variables import CommandError
 
 __all__ = ["assemble"]
 
@@ -39,19 +38,37 @@ def assemble(patches: Sequence[Patch], *, standard_conforming_strings: bool) -> 
 
 def _unescaped(part: Patchwork, *, standard_conforming_strings: bool) -> Iterator[Statement]:
     r"""Yield what becomes of a message without its `\;` and `\:`."""
+    strings = standard_conforming_strings
     try:
-        plain = unescape(part.text, 0, len(part.text), standard_conforming_strings=standard_conforming_strings)
-    except (CommandError, UnterminatedError):  # it is not whole, as the server will say
-        plain = None
-    if not plain:
+        found = list(references(part.text, standard_conforming_strings=strings))
+    except UnterminatedError:  # it is not whole, as the server will say
         yield _statement(part)
         return
-    joined = part.replaced(plain.pieces)
-    parts = _split(joined, standard_conforming_strings=standard_conforming_strings)
-    if len(parts) > 1 and all(_can_share(part.text) for part in parts):
-        yield _statement(joined.cut(0, len(joined.text.rstrip(_BLANKS + ";"))), together=True)
+    semicolons = [reference for reference in found if reference.form == r"\;"]
+    # Cut while they are escaped: a colon that is put in may make a dollar quote of what stands behind it.
+    parts = [_plain(part, *span, strings=strings) for span in _between(part.text, semicolons)]
+    if len(parts) > 1 and all(_can_share(one.text) for one in parts):
+        first, last = next(iter(_between(part.text, ())))
+        whole = _plain(part, first, last, strings=strings)
+        yield _statement(whole.cut(0, len(whole.text.rstrip(_BLANKS + ";"))), together=True)
     else:
         yield from map(_statement, parts)
+
+
+def _between(text: str, marks: Sequence[Reference]) -> Iterator[tuple[int, int]]:
+    """Yield where what stands between the marks begins and ends, without blanks around it."""
+    start = 0
+    for end, following in [*((mark.start, mark.end) for mark in marks), (len(text), 0)]:
+        stretch = text[start:end]
+        if not stretch.isspace() and stretch:
+            yield start + len(stretch) - len(stretch.lstrip(_BLANKS)), start + len(stretch.rstrip(_BLANKS))
+        start = following
+
+
+def _plain(part: Patchwork, start: int, end: int, *, strings: bool) -> Patchwork:
+    """Return a stretch of a message with plain characters for its escapes."""
+    plain = unescape(part.text, start, end, standard_conforming_strings=strings)
+    return part.replaced(plain.pieces) if plain else part.cut(start, end)
 
 
 def _split(whole: Patchwork, *, standard_conforming_strings: bool) -> list[Patchwork]:

@@ -43,11 +43,13 @@ class Context(NamedTuple):
     Attributes:
         variables: Those that are handed to it (`-v name=value`).
         session: Where it is run; None where that is not known yet.
+        commands: Whether psql's commands and variables mean something in it.
         results: Whether `receive` of each statement will be called. If not, all branches are read that may be taken.
     """
 
     variables: Mapping[str, str] = MappingProxyType({})
     session: Session | None = None
+    commands: bool = True
     results: bool = False
 
 

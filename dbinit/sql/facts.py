@@ -16,6 +16,7 @@ __all__ = [
     "footing",
     "generates_alone",
     "leading_words",
+    "leaves_nothing",
     "reads_copy_data",
     "refusal",
     "sets_session",
@@ -151,6 +152,12 @@ def company(statement: str) -> Company:
     if first not in _DEFINING or words in _STAND_ALONE:
         return Company.NONE
     return Company.ROWS if _FILLS.search(statement) else Company.DEFINITIONS
+
+
+def leaves_nothing(statement: str) -> bool:
+    """Tell whether nothing is left of a statement once its transaction is rolled back, so that it can be run again."""
+    words = list(islice(leading_words(statement), 2))
+    return company(statement) is Company.DEFINITIONS or words in _STAND_ALONE[1:]
 
 
 def refusal(statement: str) -> str:

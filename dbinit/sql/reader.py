@@ -142,6 +142,8 @@ class _File:
             yield from self._send(Statement(source.text[start:end], source, start))
 
     def _is_plain(self, text: str, start: int, end: int) -> bool:
+        if not self._state.context.commands:
+            return True
         return self._state.variables.find(text, start, end) < 0 and text.find("\\", start, end) < 0
 
     def _patches(self, source: SourceText, start: int, end: int) -> Iterator[Patch]:
@@ -202,7 +204,7 @@ class _File:
         source = self._window.source
         position = self._window.position
         earlier = source.gap.lines if source.gap.at > position else 0  # data of another COPY on the same line
-        line = source.place(position).line + 1 + earlier
+        line = source.line(position) + 1 + earlier
         data = self._in_utf8(self._window.data(copy_quote(statement.text)), source.path, line)
         return statement._replace(data=data, data_path=source.path, data_line=line)
 
@@ -243,6 +245,8 @@ class _File:
     def _obey(self, piece: Piece) -> Iterator[Statement]:
         """Do what a command says; most of them stand between statements, or between the parts of one."""
         source, state = self._window.source, self._state
+        if not state.context.commands:
+            raise unrunnable(source, piece.start, "psql's commands mean nothing in this file", "take the backslash out")
         raw = source.text[piece.start : piece.end]
         if KNOWN.get(command_name(raw)) is Kind.IF:
             self._ifs.append((source, piece.start))

@@ -3,12 +3,12 @@ r"""psql's variables: what `\set` makes, and what stands for them. Pure."""
 import re
 from collections.abc import Mapping
 
+from dbinit.quoting import quote_literal, quote_name
+
 __all__ = [
     "CommandError",
     "Variables",
     "parse_boolean",
-    "quote_identifier",
-    "quote_literal",
 ]
 
 # Letters, digits, the underscore, and all above ASCII.
@@ -113,18 +113,6 @@ def parse_boolean(value: str, what: str) -> bool:
     raise CommandError(f'{what} is "{value}", which is neither true nor false', advice=advice)
 
 
-def quote_literal(value: str) -> str:
-    """Return a value as an SQL literal that means the same whatever standard_conforming_strings is."""
-    quoted = "'" + value.replace("'", "''") + "'"
-    # The blank keeps the E apart from a letter that stands before.
-    return " E" + quoted.replace("\\", "\\\\") if "\\" in value else quoted
-
-
-def quote_identifier(value: str) -> str:
-    """Return a value as a quoted SQL identifier."""
-    return '"' + value.replace('"', '""') + '"'
-
-
 class Variables:
     """The variables of a run; psql's own ones are there from the beginning.
 
@@ -224,7 +212,7 @@ class Variables:
             return "FALSE" if value is None else "TRUE"
         if value is None or form == ":x":
             return value
-        return quote_literal(value) if form == ":'x'" else quote_identifier(value)
+        return quote_literal(value) if form == ":'x'" else quote_name(value)
 
     def find(self, text: str, start: int, end: int) -> int:
         """Return where in `text[start:end]` the first reference to a variable that is set may be, or -1.

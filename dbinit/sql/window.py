@@ -138,7 +138,7 @@ class Window:
         """Go on with `text`, which begins at `start` of the present one."""
         seen = self.source
         self._old_lines = max(self._old_lines - start, 0)
-        line, offset = seen.place(start).line, seen.whole_offset(start)
+        line, offset = seen.line(start), seen.whole_offset(start)
         self.source = SourceText(seen.path, text, first_line=line, first_offset=offset, gap=gap)
         self._lexer.move(text, start)
         self._lexer.position = position

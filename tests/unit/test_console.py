@@ -53,6 +53,7 @@ def test_a_report_becomes_one_json_object(capsys: Capture) -> None:
         "checksum": "0123",
         "statements": 7,
         "seconds": 0.5,
+        "migrations": [],
     }
     assert err == ""
 

@@ -212,3 +212,17 @@ def test_the_statements_are_counted_without_the_data() -> None:
 def test_a_script_without_statements_is_no_script(text: str) -> None:
     with pytest.raises(SourceError, match="holds no SQL statement, only comments"):
         look(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "statements"),
+    [
+        (r"SELECT \:a$b$c;", ["SELECT :a$b$c"]),
+        (r"SELECT 1\; SELECT 2;", ["SELECT 1; SELECT 2"]),
+        (r"SELECT 1\;\; SELECT \:x\;;", ["SELECT 1;; SELECT :x"]),
+        (r"BEGIN\; SELECT 1\; COMMIT;", ["BEGIN", "SELECT 1", "COMMIT"]),
+        (r"SELECT (1\; 2);", ["SELECT (1; 2)"]),
+    ],
+)
+def test_escaped_semicolons_and_colons(text: str, statements: list[str]) -> None:
+    assert [statement.text for statement in read(text)] == statements

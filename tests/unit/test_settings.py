@@ -8,7 +8,7 @@ import pytest
 
 from dbinit import settings
 from dbinit.errors import ExitCode, SettingsError
-from dbinit.model import Mode, OnChange, OnFailure
+from dbinit.model import Format, Mode, OnChange, OnFailure
 from dbinit.settings import KNOWN_VARIABLES, InitOptions
 from dbinit.url import parse_url
 
@@ -39,6 +39,10 @@ def only_problem(read: Callable[[], InitOptions]) -> str:
 DEFAULTS: dict[str, Any] = {
     "variables": {},
     "include_root": None,
+    "migrations_format": None,
+    "placeholders": {},
+    "allow_missing": False,
+    "jobs": 1,
     "database_url": parse_url(URL),
     "migrations_path": Path("scripts/init-db.sql"),
     "retry_attempts": 5,
@@ -67,6 +71,10 @@ def test_the_defaults(read: Callable[[], InitOptions]) -> None:
     [
         ("MIGRATION_PATH", "db/schema.sql", "migrations_path", Path("db/schema.sql")),
         ("DBINIT_INCLUDE_ROOT", "db", "include_root", Path("db")),
+        ("DBINIT_FORMAT", "goose", "migrations_format", Format.GOOSE),
+        ("DBINIT_ALLOW_MISSING", "yes", "allow_missing", True),
+        ("DBINIT_ALLOW_MISSING", "off", "allow_missing", False),
+        ("DBINIT_JOBS", "4", "jobs", 4),
         ("DB_RETRY_ATTEMPTS", "12", "retry_attempts", 12),
         ("DB_RETRY_ATTEMPTS", "0", "retry_attempts", 0),
         ("DB_RETRY_DELAY", "1m30s", "retry_delay", timedelta(seconds=90)),
@@ -105,6 +113,9 @@ def test_the_documented_variables_are_the_known_ones() -> None:
         "DATABASE_URL_FILE",
         "MIGRATION_PATH",
         "DBINIT_INCLUDE_ROOT",
+        "DBINIT_FORMAT",
+        "DBINIT_ALLOW_MISSING",
+        "DBINIT_JOBS",
         "DB_RETRY_ATTEMPTS",
         "DB_RETRY_DELAY",
         "DBINIT_CONNECT_TIMEOUT",
@@ -370,8 +381,8 @@ def test_the_limit_of_an_attempt_is_the_settings_else_the_urls_else_ten_seconds(
 
 def test_every_variable_belongs_to_a_field_and_every_field_has_one() -> None:
     named = {name for name, _ in settings._VARIABLES.values()}  # noqa: SLF001 - the two tables belong together
-    # A script's variables belong to a call, as psql's do.
-    assert named | {"database_url", "variables"} == {field.name for field in fields(InitOptions)}
+    # A script's variables belong to a call, as psql's do; and so do placeholders.
+    assert named | {"database_url", "variables", "placeholders"} == {field.name for field in fields(InitOptions)}
 
 
 # --- the password -----------------------------------------------------------------------------------------------

@@ -237,3 +237,10 @@ def test_a_password_in_a_literal_within_a_literal_is_hidden() -> None:
     hidden = hide_passwords("EXECUTE 'CREATE ROLE a PASSWORD ''Zqcanaryq7'' LOGIN'")
     assert "Zqcanaryq7" not in hidden
     assert hidden.endswith(" LOGIN'")
+
+
+@given(st.text(alphabet="a\r\n", max_size=12), st.integers(1, 5))
+def test_the_line_alone_is_that_of_the_place(text: str, first_line: int) -> None:
+    source = SourceText("a.sql", text, first_line=first_line, gap=Gap(3, 2, 5))
+    for offset in range(len(text) + 1):
+        assert source.line(offset) == source.place(offset).line

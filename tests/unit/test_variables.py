@@ -7,14 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dbinit.quoting import quote_literal, quote_name
 from dbinit.sql.expansion import Expanded, expand, unescape
 from dbinit.sql.lexer import UnterminatedError, references, split
 from dbinit.sql.variables import (
     CommandError,
     Variables,
     parse_boolean,
-    quote_identifier,
-    quote_literal,
 )
 
 quick = settings(max_examples=300)
@@ -297,7 +296,7 @@ def test_where_nothing_is_found_nothing_is_expanded(values: dict[str, str], text
 @quick
 @given(value=st.text(), standard=st.booleans())
 def test_what_is_quoted_is_one_token_and_reads_back(value: str, *, standard: bool) -> None:
-    literal, identifier = quote_literal(value), quote_identifier(value)
+    literal, identifier = quote_literal(value), quote_name(value)
     for quoted in (literal, identifier):
         pieces = list(split(f"{quoted};", standard_conforming_strings=standard))
         assert [f"{quoted};"[piece.start : piece.end] for piece in pieces] == [quoted.strip()]

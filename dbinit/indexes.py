@@ -1,0 +1,126 @@
+"""Sees a concurrent index build through: its progress, what an interrupted one has left over, and whether it is valid.
+
+https://www.postgresql.org/docs/current/sql-createindex.html#SQL-CREATEINDEX-CONCURRENTLY
+"""
+
+import logging
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+import anyio
+import asyncpg
+
+from .quoting import quote_literal
+from .readiness import Phase, Step
+from .rows import fetch_rows
+
+__all__ = ["Index", "concurrent_build", "index_build"]
+
+logger = logging.getLogger("dbinit")
+
+_LOOK_EVERY = 0.5  # seconds
+_NAME = r'(?:"(?:[^"]|"")+"|[^\W\d][\w$]*)'
+_GAP = r"(?:\s|--[^\n]*|/\*.*?\*/)++"
+_BUILD = re.compile(
+    rf"create{_GAP}(?:unique{_GAP})?index{_GAP}concurrently{_GAP}(?:if{_GAP}not{_GAP}exists{_GAP})?"
+    rf"(?P<index>{_NAME}){_GAP}on{_GAP}(?:only{_GAP})?(?P<table>{_NAME}(?:\s*\.\s*{_NAME})*)",
+    re.IGNORECASE | re.DOTALL,
+)
+# An index of that name on that table which is not valid, and which nobody is building at the moment.
+_LEFT_OVER = """
+SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname)
+FROM pg_catalog.pg_index i
+JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) i.indexrelid
+JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+WHERE NOT i.indisvalid AND c.relname OPERATOR(pg_catalog.=) {index}::pg_catalog.text
+  AND i.indrelid OPERATOR(pg_catalog.=) pg_catalog.to_regclass({table})::pg_catalog.oid
+  AND NOT EXISTS (
+    SELECT FROM pg_catalog.pg_stat_progress_create_index p
+    WHERE p.index_relid OPERATOR(pg_catalog.=) i.indexrelid
+  )
+"""
+_PROGRESS = """
+SELECT phase, blocks_done, blocks_total, tuples_done, tuples_total, lockers_done, lockers_total
+FROM pg_catalog.pg_stat_progress_create_index WHERE pid OPERATOR(pg_catalog.=) {pid}
+"""
+
+
+class Index(NamedTuple):
+    """An index that is to be built: its name as the catalog has it, and its table as the statement has it."""
+
+    name: str
+    table: str
+
+
+def concurrent_build(statement: str) -> Index | None:
+    """Return the index that a statement builds concurrently; None if it builds none, or one without a name."""
+    if not (found := _BUILD.match(statement)):
+        return None
+    name = found["index"]
+    return Index(name[1:-1].replace('""', '"') if name.startswith('"') else name.lower(), found["table"])
+
+
+@asynccontextmanager
+async def index_build(
+    connection: asyncpg.Connection, watcher: asyncpg.Connection, index: Index, step: Step
+) -> AsyncIterator[None]:
+    """Do what is to be done around a statement that builds an index concurrently.
+
+    Before it, an invalid index of that name is dropped: the statement would fail because of it, or, with IF NOT EXISTS,
+    leave it as it is. Meanwhile the progress is watched. When the statement fails, what it leaves over is dropped.
+
+    Args:
+        connection: Where the statement is run, outside of any transaction.
+        watcher: Another connection.
+        index: What is built.
+        step: Told of the progress.
+    """
+    await _drop_left_over(connection, index)
+    failure: Exception | None = None
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_watch, connection.get_server_pid(), watcher, index, step)
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - raised again below; the task group would wrap it
+            failure = error
+        tasks.cancel_scope.cancel()
+    step(Phase.APPLYING, detail="")
+    if failure:
+        await _drop_left_over(connection, index)
+        raise failure
+
+
+async def _drop_left_over(connection: asyncpg.Connection, index: Index) -> None:
+    select = _LEFT_OVER.format(index=quote_literal(index.name), table=quote_literal(index.table))
+    try:
+        for (name,) in await fetch_rows(connection, select):
+            logger.warning("The index %s is an invalid left-over of an interrupted build; dropping it", name)
+            await connection.execute(f"DROP INDEX CONCURRENTLY {name}")
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        logger.warning("An invalid index %s may be left: %s", index.name, error)
+
+
+async def _watch(pid: int, watcher: asyncpg.Connection, index: Index, step: Step) -> None:
+    said = ""
+    while True:
+        await anyio.sleep(_LOOK_EVERY)
+        with anyio.CancelScope(shield=True):  # a query that is cancelled half-way would spoil the connection
+            try:
+                rows = await fetch_rows(watcher, _PROGRESS.format(pid=pid))
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                return
+        if rows and (detail := f"index {index.name}: {_progress(rows[0])}") != said:
+            said = detail
+            step(Phase.APPLYING, detail=detail)
+
+
+def _progress(row: list[str | None]) -> str:
+    """Return `building index: loading tuples in tree, 45%`, or `waiting for 2 of 3 transactions`."""
+    phase, *numbers = row
+    blocks, all_blocks, tuples, all_tuples, lockers, all_lockers = (int(number or 0) for number in numbers)
+    if all_lockers and (phase or "").startswith("waiting"):
+        return f"{phase}, {lockers} of {all_lockers} done"
+    done, total = (tuples, all_tuples) if all_tuples else (blocks, all_blocks)
+    return f"{phase}, {100 * done // total}%" if total else str(phase)

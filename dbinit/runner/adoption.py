@@ -1,0 +1,107 @@
+"""Reads the history that another tool keeps in the database, to take it over."""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import asyncpg
+
+from dbinit.migrations.adoption import adopt
+from dbinit.migrations.foreign import LAYOUTS, NAMES, owner_of
+from dbinit.migrations.history import Recorded, State
+from dbinit.migrations.model import Folder
+from dbinit.migrations.plan import Action, Plan, step_of
+from dbinit.migrations.problems import PlanError
+from dbinit.model import Format
+from dbinit.quoting import quote_literal, quote_name
+from dbinit.rows import fetch_rows
+from dbinit.transaction import read_only_transaction
+
+__all__ = ["plan_import"]
+
+_TABLES = """
+SELECT n.nspname, c.relname, a.attname
+FROM pg_catalog.pg_class c
+JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) c.oid
+WHERE c.relkind OPERATOR(pg_catalog.=) ANY ('{{r,p}}'::pg_catalog."char"[])
+  AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped
+  AND c.relname OPERATOR(pg_catalog.=) ANY (ARRAY[{names}]::pg_catalog.text[])
+"""
+
+
+class _Table(NamedTuple):
+    schema: str
+    name: str
+    columns: frozenset[str]
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+
+async def plan_import(connection: asyncpg.Connection, folder: Folder, rows: list[Recorded], table: str) -> Plan:
+    """Plan to record what another tool's history says was applied.
+
+    Args:
+        connection: Where, outside of any transaction.
+        folder: The folder.
+        rows: Our own history, which has to be empty.
+        table: The other one; empty for any that is found.
+
+    Raises:
+        PlanError: It cannot be taken over.
+    """
+    if rows:
+        raise PlanError(["dbinit has a history of this database already; there is nothing to take over"])
+    owner, found = _chosen(await _tables(connection, table), folder, table)
+    layout = LAYOUTS[owner]
+    columns = ", ".join(quote_name(column) for column in layout.columns)
+    select = (
+        f"SELECT {columns} FROM {quote_name(found.schema)}.{quote_name(found.name)} ORDER BY {quote_name(layout.order)}"  # noqa: S608 - quoted
+    )
+    async with read_only_transaction(connection):
+        records = await connection.fetch(select)
+    adopted = adopt(owner, [dict(record) for record in records], folder)
+    migrations = {migration.key: migration for migration in (*folder.baselines, *folder.migrations)}
+    steps = []
+    for row in adopted:
+        step = step_of(Action.RECORD, migrations[row.key])
+        # A step that goes on with a row is recorded as applied, and else as there before.
+        steps.append(step if row.state is State.BASELINE else replace(step, recorded=row))
+    return Plan(tuple(steps), (f"{found} is the history of {owner.value}, with {len(adopted)} migrations applied",))
+
+
+async def _tables(connection: asyncpg.Connection, table: str) -> list[_Table]:
+    names = [table.rpartition(".")[2]] if table else sorted(NAMES)
+    select = _TABLES.format(names=", ".join(quote_literal(name) for name in names))
+    columns: dict[tuple[str, str], set[str]] = {}
+    for schema, name, column in await fetch_rows(connection, select):
+        columns.setdefault((schema or "", name or ""), set()).add(column or "")
+    found = [_Table(schema, name, frozenset(names)) for (schema, name), names in sorted(columns.items())]
+    wanted = table.rpartition(".")[0]
+    return [one for one in found if not wanted or one.schema == wanted]
+
+
+def _chosen(tables: list[_Table], folder: Folder, table: str) -> tuple[Format, _Table]:
+    """Return whose history is to be taken over, and the table it is in."""
+    owners = [(owner_of(found.name, found.columns), found) for found in tables]
+    known = [(owner, found) for owner, found in owners if isinstance(owner, Format)]
+    fitting = [(owner, found) for owner, found in known if owner is folder.format] or [
+        (owner, found) for owner, found in known if folder.format is Format.NATIVE
+    ]
+    if len(fitting) == 1:
+        return fitting[0]
+    raise PlanError([_refusal(owners, folder, table, several=len(fitting) > 1)])
+
+
+def _refusal(owners: list[tuple[Format | str | None, _Table]], folder: Folder, table: str, *, several: bool) -> str:
+    seen = ", ".join(
+        f"{found} of {owner.value if isinstance(owner, Format) else owner or 'nobody known'}" for owner, found in owners
+    )
+    if several:
+        return f"there is more than one history: {seen}; name one with --table"
+    if not seen:
+        return f"there is no history of another tool here{f' in {table}' if table else ''}; name it with --table"
+    return (
+        f"{folder.path} is a folder of {folder.format.value}, and there is no such history, but {seen};"
+        " record where the database stands with `python -m dbinit baseline VERSION`"
+    )

@@ -1,0 +1,73 @@
+"""Carries a request about a folder out, and tells what was done."""
+
+import anyio
+import asyncpg
+
+from dbinit.migrations.model import Folder
+from dbinit.migrations.preparation import Task, prepare
+from dbinit.migrations.request import Request
+from dbinit.model import MigrationRun
+from dbinit.session import session_of
+from dbinit.settings import InitOptions
+from dbinit.sql.context import Context
+
+from .framing import Run
+from .hooks import HookRunner, Hooks
+from .migrator import Migrator, plan_for
+from .surroundings import Surroundings
+
+__all__ = ["carry_out", "planned"]
+
+
+async def carry_out(
+    connection: asyncpg.Connection,
+    folder: Folder,
+    request: Request,
+    options: InitOptions,
+    surroundings: Surroundings,
+) -> tuple[MigrationRun, ...]:
+    """Carry a request out.
+
+    Args:
+        connection: Where, outside of any transaction.
+        folder: The folder.
+        request: What is wanted.
+        options: How.
+        surroundings: What there is around the work.
+
+    Raises:
+        DbInitError: It could not be done; the error says what was.
+    """
+    hooks = surroundings.hooks or Hooks()
+    run = Run(options, surroundings.step, surroundings.connect_again, HookRunner({}, hooks))
+    context = Context(options.variables, session_of(connection))
+    migrator = Migrator(folder, request, context, run, hooks)
+    await migrator.carry_out(connection)
+    return tuple(
+        MigrationRun(
+            str(ran.task.step.version or ""),
+            ran.task.step.name,
+            ran.task.path,
+            ran.task.step.action.value,
+            ran.statements,
+            ran.seconds,
+        )
+        for ran in migrator.ran
+    )
+
+
+async def planned(connection: asyncpg.Connection, folder: Folder, request: Request, options: InitOptions) -> list[Task]:
+    """Plan a request, and read what it would run.
+
+    Args:
+        connection: Where, outside of any transaction.
+        folder: The folder.
+        request: What is wanted.
+        options: How.
+
+    Raises:
+        DbInitError: It cannot be done.
+    """
+    _, plan = await plan_for(connection, folder, request, options.history_schema)
+    context = Context(options.variables, session_of(connection))
+    return await anyio.to_thread.run_sync(prepare, plan.steps, folder.format, context)

@@ -1,0 +1,123 @@
+"""Runs what is hooked into a run of migrations: files of SQL in the folder, and callables."""
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+
+import asyncpg
+
+from dbinit.errors import DbInitError
+from dbinit.executor import run_script
+from dbinit.migrations.model import Hook
+from dbinit.migrations.plan import Action
+from dbinit.migrations.preparation import Task
+from dbinit.sql.survey import Survey
+from dbinit.transaction import transaction
+
+__all__ = ["Callback", "HookCall", "HookError", "HookRunner", "Hooks"]
+
+logger = logging.getLogger("dbinit")
+
+
+@dataclass(frozen=True)
+class HookCall:
+    """What a hook is called with.
+
+    Attributes:
+        hook: Which one it is.
+        connection: Where the migrations are run; for `before_each` and `after_each` inside the migration's transaction.
+        path: The migration's file; empty where it is about the whole run.
+        version: The migration's version as it was written; empty where it has none.
+        name: The migration's name.
+        error: Why the run failed, for `on_error`.
+    """
+
+    hook: Hook
+    connection: asyncpg.Connection
+    path: str = ""
+    version: str = ""
+    name: str = ""
+    error: Exception | None = None
+
+
+Callback = Callable[[HookCall], Awaitable[None]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hooks:
+    """Callables that run with the migrations, behind the files of the same names in the folder.
+
+    Attributes:
+        before_all: Before the first migration, if there is any to run.
+        before_each: Before each, in its transaction; in one of its own where the migration has none.
+        after_each: Behind each, likewise.
+        after_all: Behind the last one.
+        on_error: When something has failed, and was rolled back.
+    """
+
+    before_all: Callback | None = None
+    before_each: Callback | None = None
+    after_each: Callback | None = None
+    after_all: Callback | None = None
+    on_error: Callback | None = None
+
+
+class HookError(DbInitError):
+    """A hook that is a callable has raised."""
+
+
+class HookRunner:
+    """The hooks of a run.
+
+    Args:
+        scripts: The files of SQL, by hook.
+        hooks: The callables.
+    """
+
+    def __init__(self, scripts: Mapping[Hook, Sequence[Survey]], hooks: Hooks) -> None:
+        self._scripts = scripts
+        self._callbacks = {Hook(field.name): getattr(hooks, field.name) for field in fields(hooks)}
+
+    @property
+    def each(self) -> bool:
+        """Whether anything runs with each migration."""
+        return any(self.has(hook) for hook in (Hook.BEFORE_EACH, Hook.AFTER_EACH))
+
+    def has(self, hook: Hook) -> bool:
+        """Tell whether anything is hooked in there."""
+        return bool(self._scripts.get(hook) or self._callbacks[hook])
+
+    async def run_alone(
+        self, hook: Hook, connection: asyncpg.Connection, task: Task | None = None, error: Exception | None = None
+    ) -> None:
+        """Do what `run` does in a transaction of its own."""
+        if self.has(hook):
+            async with transaction(connection):
+                await self.run(hook, connection, task, error)
+
+    async def run(
+        self, hook: Hook, connection: asyncpg.Connection, task: Task | None = None, error: Exception | None = None
+    ) -> None:
+        """Run what is hooked in there, inside the transaction that is open; hooks are for what is applied.
+
+        Raises:
+            StatementError: PostgreSQL refused a statement of a file.
+            HookError: A callable has raised.
+        """
+        if task and task.step.action not in {Action.APPLY, Action.RESUME}:
+            return
+        for script in self._scripts.get(hook, ()):
+            await run_script(connection, script, lambda _: None)
+        callback = self._callbacks[hook]
+        if callback is None:
+            return
+        version = str(task.step.version) if task and task.step.version else ""
+        name = task.step.name if task else ""
+        try:
+            await callback(HookCall(hook, connection, task.path if task else "", version, name, error))
+        except (DbInitError, asyncpg.InterfaceError, OSError):
+            raise
+        except Exception as failure:
+            where = f" for {task.path}" if task else ""
+            message = f"the hook {hook.value}{where} failed: {type(failure).__name__}: {failure}"
+            raise HookError(message, advice="mend the hook; what it was called for is rolled back") from failure

@@ -1,0 +1,316 @@
+"""The history of a folder of migrations: a table with a row for whatever was done to each.
+
+Rows are only added, but for those of migrations that are run step by step. Their numbers are ours to choose, one after
+the other: two starters that both believe to be alone would choose the same, and the table lets only one have it.
+
+Every name in these statements is qualified and every operator is spelt out, as in `history`.
+"""
+
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import asyncpg
+
+from dbinit.durations import format_duration, parse_duration
+from dbinit.errors import HistoryError
+from dbinit.migrations.history import Recorded, State
+from dbinit.migrations.model import Kind, Part, Transaction
+from dbinit.migrations.plan import Step
+from dbinit.migrations.version import Version
+from dbinit.quoting import quote_name, quote_value
+from dbinit.rows import fetch_rows
+from dbinit.version import __version__
+
+__all__ = [
+    "TABLE",
+    "Entry",
+    "Ledger",
+    "LedgerProgress",
+    "Row",
+    "creation",
+    "fence",
+    "insertion",
+    "read_ledger",
+    "read_scripts",
+]
+
+TABLE = "dbinit_migrations"
+FORMAT = 1
+"""The shape of the rows; a newer dbinit that changes their meaning counts it up."""
+FENCE = "dbinit: another starter has changed the history"
+"""What the server says, as the text of an invalid number, where `fence` finds more rows than expected."""
+
+_CREATE = """\
+CREATE TABLE {table} (
+    id bigint PRIMARY KEY,
+    format integer NOT NULL,
+    version pg_catalog.text,
+    name pg_catalog.text NOT NULL,
+    kind pg_catalog.text NOT NULL,
+    state pg_catalog.text NOT NULL,
+    checksum pg_catalog.text NOT NULL,
+    script pg_catalog.text,
+    compatible_with pg_catalog.text,
+    down pg_catalog.text,
+    down_transaction pg_catalog.text,
+    down_lock_timeout pg_catalog.text,
+    statements integer NOT NULL,
+    progress pg_catalog.text NOT NULL DEFAULT '',
+    applied_at timestamp with time zone NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    seconds double precision NOT NULL,
+    applied_by pg_catalog.text NOT NULL DEFAULT session_user,
+    host pg_catalog.text NOT NULL,
+    dbinit_version pg_catalog.text NOT NULL
+);
+COMMENT ON TABLE {table} IS 'What dbinit did to this database, migration by migration.';
+"""
+_SELECT = """
+SELECT id, format, dbinit_version, version, name, kind, state, checksum, compatible_with, statements, progress,
+    pg_catalog.date_part('epoch', applied_at), seconds, {down}
+FROM {table}
+"""
+_COLUMNS = (
+    *("id", "format", "dbinit_version", "version", "name", "kind", "state", "checksum", "compatible_with"),
+    *("statements", "progress", "applied_at", "seconds", "down", "down_transaction", "down_lock_timeout"),
+)
+_DOWN = "down, down_transaction, down_lock_timeout"
+_NO_DOWN = "NULL, NULL, NULL"
+_INSERT = """\
+RESET SESSION AUTHORIZATION; RESET ROLE;
+INSERT INTO {table} (id, format, version, name, kind, state, checksum, script, compatible_with, down,
+    down_transaction, down_lock_timeout, statements, seconds, host, dbinit_version)
+VALUES ({values});
+"""
+_FENCE = """\
+SELECT CAST(CASE WHEN (SELECT COALESCE(pg_catalog.max(id), 0) FROM {table}) OPERATOR(pg_catalog.=) {last}::bigint
+    THEN '0' ELSE '{message}' END AS integer);
+"""
+_SCRIPTS = """
+SELECT id, script FROM {table} WHERE id OPERATOR(pg_catalog.=) ANY (ARRAY[{numbers}]::bigint[])
+"""
+_LARGEST_SCRIPT = 256 * 1024  # characters
+_UPDATE = """
+UPDATE {table} SET statements = $1, progress = $2, checksum = $3, state = $4,
+    seconds = pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) applied_at)
+WHERE id OPERATOR(pg_catalog.=) $5::bigint AND statements OPERATOR(pg_catalog.=) $6::integer
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Row(Recorded):
+    """A row of the table.
+
+    Attributes:
+        id: Its number.
+        statements: How many statements were run.
+        progress: While it is unfinished, what tells those statements from others.
+        applied_at: When.
+        seconds: How long that took.
+    """
+
+    id: int = 0
+    statements: int = 0
+    progress: str = ""
+    applied_at: datetime | None = None
+    seconds: float = 0.0
+
+
+class Ledger(NamedTuple):
+    """What the table holds.
+
+    Attributes:
+        schema: The schema it is in.
+        rows: Its rows, oldest first.
+        exists: Whether there is such a table.
+        schema_exists: Whether there is such a schema.
+    """
+
+    schema: str
+    rows: list[Row]
+    exists: bool = True
+    schema_exists: bool = True
+
+    @property
+    def last(self) -> int:
+        """The number of the last row; 0 without any."""
+        return self.rows[-1].id if self.rows else 0
+
+
+class Entry(NamedTuple):
+    """What a new row says of a step; the server adds when and by whom, `insertion` where and by which version."""
+
+    step: Step
+    state: State
+    statements: int = 0
+    seconds: float = 0.0
+
+
+async def read_ledger(connection: asyncpg.Connection, schema: str, *, with_downs: bool = False) -> Ledger:
+    """Read the table, in one round trip; outside of a transaction, as it may not be there.
+
+    Args:
+        connection: Where.
+        schema: The schema it is in.
+        with_downs: Whether what takes each migration back is wanted.
+
+    Raises:
+        HistoryError: The table is not one that this version can read.
+    """
+    select = _SELECT.format(table=_table(schema), down=_DOWN if with_downs else _NO_DOWN)
+    try:
+        found = await fetch_rows(connection, select)
+    except asyncpg.UndefinedTableError:
+        return Ledger(schema, [], exists=False)
+    except asyncpg.InvalidSchemaNameError:
+        return Ledger(schema, [], exists=False, schema_exists=False)
+    except (asyncpg.UndefinedColumnError, asyncpg.UndefinedFunctionError) as error:
+        raise _unreadable(schema, str(error)) from None
+    try:
+        return Ledger(schema, sorted((_row(schema, row) for row in found), key=lambda row: row.id))
+    except (TypeError, ValueError) as error:
+        raise _unreadable(schema, str(error)) from None
+
+
+def creation(ledger: Ledger) -> str:
+    """Return the SQL that creates the table, and its schema, where they are missing."""
+    if ledger.exists:
+        return ""
+    schema = "" if ledger.schema_exists else f"CREATE SCHEMA {quote_name(ledger.schema)};\n"
+    return schema + _CREATE.format(table=_table(ledger.schema))
+
+
+def fence(schema: str, last: int) -> str:
+    """Return the SQL that fails, with `FENCE`, unless `last` is the number of the last row."""
+    return _FENCE.format(table=_table(schema), last=last, message=FENCE)
+
+
+def insertion(schema: str, number: int, entry: Entry) -> str:
+    """Return the SQL that adds a row. It belongs into the transaction that did the work."""
+    # The script may have changed its role; what is recorded is still our doing.
+    values = ", ".join(quote_value(value) for value in _values(number, entry))
+    return _INSERT.format(table=_table(schema), values=values)
+
+
+def _values(number: int, entry: Entry) -> tuple[str | int | float | None, ...]:
+    step = entry.step
+    found = step.migration or step.recorded
+    compatible = found.compatible_with if found else None
+    down = found.down if found and entry.state is not State.REVERTED else None
+    return (
+        number,
+        FORMAT,
+        step.version.text if step.version else None,
+        step.name,
+        step.kind.value,
+        entry.state.value,
+        step.checksum,
+        _script(step),
+        compatible.text if compatible else None,
+        down.text if down else None,
+        down.transaction.value if down else None,
+        format_duration(down.lock_timeout.total_seconds()) if down and down.lock_timeout else None,
+        entry.statements,
+        entry.seconds,
+        socket.gethostname(),
+        __version__,
+    )
+
+
+def _script(step: Step) -> str | None:
+    """Return the script as it is applied, to be compared with what becomes of it; none that would fill the table."""
+    if not step.migration or len(step.migration.up.text) > _LARGEST_SCRIPT:
+        return None
+    return step.migration.up.text
+
+
+async def read_scripts(connection: asyncpg.Connection, schema: str, numbers: Sequence[int]) -> dict[int, str]:
+    """Return the scripts of rows, by the rows' numbers, as they were when they were applied; small ones only."""
+    if not numbers:
+        return {}
+    wanted = ", ".join(str(number) for number in numbers)
+    found = await fetch_rows(connection, _SCRIPTS.format(table=_table(schema), numbers=wanted))
+    return {int(number or 0): script for number, script in found if script is not None}
+
+
+class LedgerProgress:
+    """How far an unfinished migration has come, recorded as it goes on.
+
+    Args:
+        connection: Where it is run.
+        schema: Where the table is.
+        row: The migration's row.
+        checksum: Its checksum now.
+    """
+
+    def __init__(self, connection: asyncpg.Connection, schema: str, row: Row, checksum: str) -> None:
+        self._connection = connection
+        self._update = _UPDATE.format(table=_table(schema))
+        self._row = row
+        self._checksum = checksum
+        self.statements = row.statements
+        """How many of its statements have been run."""
+        self.digest = row.progress
+        """What tells those statements, and their results, from others."""
+
+    async def advance(self, statements: int, digest: str, *, finished: bool) -> None:
+        """Record it. Call it inside the transaction that did the work.
+
+        Raises:
+            HistoryError: The row is not as we left it: another starter has gone on with the migration.
+        """
+        state = _FINISHED[self._row.state] if finished else self._row.state
+        values = (statements, digest, self._checksum, state.value, self._row.id, self.statements)
+        if await self._connection.execute(self._update, *values) != "UPDATE 1":
+            raise HistoryError(f"another starter has gone on with {self._row.name}", advice="start again")
+        self.statements, self.digest = statements, digest
+
+
+_FINISHED = {State.UNFINISHED: State.APPLIED, State.REVERTING: State.REVERTED}
+
+
+def _row(schema: str, fields: list[str | None]) -> Row:
+    row = dict(zip(_COLUMNS, fields, strict=True))
+    if int(row["format"] or 0) > FORMAT:
+        raise HistoryError(
+            f"the history in {_table(schema)} was written by a newer dbinit ({row['dbinit_version']})",
+            advice="update dbinit in this service to at least that version",
+        )
+    return Row(
+        _version(row["version"]),
+        row["name"] or "",
+        row["checksum"] or "",
+        State(row["state"]),
+        Kind(row["kind"]),
+        _version(row["compatible_with"]),
+        _down(row),
+        int(row["id"] or 0),
+        int(row["statements"] or 0),
+        row["progress"] or "",
+        datetime.fromtimestamp(float(row["applied_at"] or 0), UTC),
+        float(row["seconds"] or 0),
+    )
+
+
+def _version(text: str | None) -> Version | None:
+    return None if text is None else Version.parse(text)
+
+
+def _down(row: Mapping[str, str | None]) -> Part | None:
+    text, timeout = row["down"], row["down_lock_timeout"]
+    if text is None:
+        return None
+    return Part("", text, Transaction(row["down_transaction"]), parse_duration(timeout) if timeout else None)
+
+
+def _unreadable(schema: str, reason: str) -> HistoryError:
+    return HistoryError(
+        f"the table {_table(schema)} is no history that this dbinit can read: {reason}",
+        advice="set DBINIT_HISTORY_SCHEMA to a schema of dbinit's own, or move that table out of the way",
+    )
+
+
+def _table(schema: str) -> str:
+    return f"{quote_name(schema)}.{TABLE}"

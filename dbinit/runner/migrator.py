@@ -1,0 +1,217 @@
+"""Does what is wanted with a folder of migrations: reads the history, plans, runs; again, where another was faster."""
+
+import logging
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import NamedTuple
+
+import anyio
+import asyncpg
+
+from dbinit.backoff import is_connection_loss
+from dbinit.errors import DbInitError, HistoryError
+from dbinit.failure import statement_error
+from dbinit.history import find
+from dbinit.lock import lock_key, until_unlocked
+from dbinit.migrations.model import Folder, Hook
+from dbinit.migrations.plan import Plan
+from dbinit.migrations.preparation import Task, prepare, prepare_part
+from dbinit.migrations.request import Baseline, Down, Import, Redo, Request, Up, make_plan
+from dbinit.readiness import Phase
+from dbinit.sql.context import Context
+from dbinit.sql.survey import Survey
+from dbinit.transaction import rollback
+
+from .adoption import plan_import
+from .framing import OvertakenError, Ran, Run
+from .hooks import HookRunner, Hooks
+from .ledger import Ledger, read_ledger
+from .parallel import Parallel
+from .serial import Serial
+from .together import can_be_rehearsed, refuse_stepwise, run_together
+
+__all__ = ["Migrator", "plan_for"]
+
+logger = logging.getLogger("dbinit")
+
+
+class Planned(NamedTuple):
+    """A plan, and the history that it was made from."""
+
+    ledger: Ledger
+    plan: Plan
+
+
+async def plan_for(
+    connection: asyncpg.Connection, folder: Folder, request: Request, schema: str, *, done: int = 0
+) -> Planned:
+    """Read the history and plan.
+
+    Args:
+        connection: Where, outside of any transaction.
+        folder: The folder.
+        request: What is wanted.
+        schema: The schema of the history.
+        done: How many steps of it have been taken already.
+
+    Raises:
+        PlanError: It cannot be done.
+        HistoryError: The history is not one that this version can read.
+    """
+    ledger = await read_ledger(connection, schema, with_downs=isinstance(request, Down | Redo))
+    if isinstance(request, Import):
+        plan = Plan() if done else await plan_import(connection, folder, list(ledger.rows), request.table)
+        return Planned(ledger, plan)
+    return Planned(ledger, make_plan(request, folder, ledger.rows, done=done))
+
+
+class Migrator:
+    """Carries a request out.
+
+    Args:
+        folder: The folder.
+        request: What is wanted.
+        context: What scripts may know.
+        run: What to work with; its hooks are those of the folder and of `hooks`.
+        hooks: Callables to run with the migrations.
+    """
+
+    def __init__(self, folder: Folder, request: Request, context: Context, run: Run, hooks: Hooks) -> None:
+        self.ran: list[Ran] = []
+        """What has been done, and recorded."""
+        self._folder = folder
+        self._request = request
+        self._context = context
+        self._run = run
+        self._callbacks = hooks
+
+    async def carry_out(self, connection: asyncpg.Connection) -> None:
+        """Do what is wanted, or find that nothing is left to do.
+
+        Args:
+            connection: Where, outside of any transaction.
+
+        Raises:
+            DbInitError: It could not be done; the error says what was.
+        """
+        deadline = time.monotonic() + self._run.options.lock_wait.total_seconds()
+        begun = False
+        while True:
+            schema = self._run.options.history_schema
+            ledger, plan = await plan_for(connection, self._folder, self._request, schema, done=len(self.ran))
+            for note in plan.notes:
+                logger.warning("%s", note)
+            if not plan.steps:
+                return
+            if not begun:
+                await self._refuse_unknown_schema(connection, ledger)
+            tasks = await anyio.to_thread.run_sync(prepare, plan.steps, self._folder.format, self._context)
+            begun = True
+            try:
+                await self._carry_out(connection, ledger, tasks)
+            except OvertakenError:
+                await self._wait(connection, deadline)
+            else:
+                return
+
+    async def _carry_out(self, connection: asyncpg.Connection, ledger: Ledger, tasks: list[Task]) -> None:
+        hooks = await anyio.to_thread.run_sync(self._hooks)
+        run = self._run._replace(hooks=hooks)
+        logger.info("Running %d migration%s of %s...", len(tasks), "s" if len(tasks) > 1 else "", self._folder.path)
+        ran: list[Ran] = []
+        try:
+            if self._is_kept:
+                await hooks.run_alone(Hook.BEFORE_ALL, connection)
+            await self._run_tasks(connection, ledger, tasks, run, ran)
+            if self._is_kept:
+                await hooks.run_alone(Hook.AFTER_ALL, connection)
+        except asyncpg.PostgresError as error:
+            if is_connection_loss(error):
+                raise
+            title = "PostgreSQL refused what dbinit does for its history:"
+            failure = statement_error(error, title=title)
+            await self._report(connection, hooks, failure, tasks, ran)
+            raise failure from None
+        except DbInitError as error:
+            await self._report(connection, hooks, error, tasks, ran)
+            raise
+        finally:
+            self.ran += ran
+
+    @property
+    def _is_kept(self) -> bool:
+        """Whether something is applied, and not only rehearsed."""
+        return isinstance(self._request, Up) and not self._request.dry_run
+
+    async def _run_tasks(
+        self, connection: asyncpg.Connection, ledger: Ledger, tasks: list[Task], run: Run, ran: list[Ran]
+    ) -> None:
+        request = self._request
+        if isinstance(request, Up) and request.dry_run:
+            logger.warning("This is a rehearsal: it takes the locks that the migrations take, and rolls all back")
+            ran += await run_together(connection, ledger, can_be_rehearsed(tasks), run, keep=False)
+        elif isinstance(request, Up) and request.single_transaction:
+            refuse_stepwise(tasks)
+            ran += await run_together(connection, ledger, tasks, run, keep=True)
+        elif isinstance(request, Up) and request.jobs > 1 and len(tasks) > 1:
+            parallel = Parallel(connection, ledger, run)
+            parallel.ran = ran
+            await parallel.run(tasks, request.jobs)
+        else:
+            serial = Serial(connection, ledger, run)
+            serial.ran = ran
+            await serial.run(tasks)
+
+    async def _report(
+        self,
+        connection: asyncpg.Connection,
+        hooks: HookRunner,
+        error: DbInitError,
+        tasks: Sequence[Task],
+        ran: Sequence[Ran],
+    ) -> None:
+        """Say in the error what was done and what not, and run the hook for it."""
+        done = [found.task.path for found in ran]
+        left = [task.path for task in tasks if task.path not in done]
+        parts = [error.outcome]
+        if done:
+            parts.append(f"Done before, and kept: {', '.join(done)}.")
+        if left:
+            parts.append(f"Not done: {', '.join(left)}.")
+        error.outcome = "\n".join(parts)
+        if hooks.has(Hook.ON_ERROR):
+            try:
+                await rollback(connection)
+                await hooks.run_alone(Hook.ON_ERROR, connection, error=error)
+            except (DbInitError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as failure:
+                logger.warning("The hook on_error failed: %s", failure)
+
+    def _hooks(self) -> HookRunner:
+        context, format_ = self._context, self._folder.format
+        scripts: dict[Hook, list[Survey]] = {}
+        for hook, parts in self._folder.hooks.items():
+            scripts[hook] = [prepare_part(part, format_, context)[0] for part in parts]
+        return HookRunner(scripts, self._callbacks)
+
+    async def _wait(self, connection: asyncpg.Connection, deadline: float) -> None:
+        options = self._run.options
+
+        def on_wait() -> None:
+            logger.info("Another starter holds the migration lock; waiting for it to finish...")
+            self._run.step(Phase.WAITING)
+
+        left = timedelta(seconds=max(deadline - time.monotonic(), 0))
+        await until_unlocked(connection, lock_key(options.history_schema), left, on_wait)
+
+    async def _refuse_unknown_schema(self, connection: asyncpg.Connection, ledger: Ledger) -> None:
+        """Refuse to apply the first migration to a database that has a schema already, and no history."""
+        sentinel = self._run.options.sentinel
+        if ledger.rows or not sentinel or isinstance(self._request, Baseline | Import):
+            return
+        if (await find(connection, ledger.schema, sentinel)).sentinel:
+            raise HistoryError(
+                f"the database has the table {sentinel}, but no history of migrations: its schema was there before",
+                advice="record where it stands with `python -m dbinit baseline VERSION`, or take over the history of"
+                " another tool with `python -m dbinit import`; set DBINIT_SENTINEL to nothing to begin anyway",
+            )

@@ -1,0 +1,185 @@
+"""Runs the steps of a plan on several connections at a time, each step in a transaction of its own.
+
+The lock is held for the whole run by a connection beside. The rows of the history are numbered in the order in which
+the steps end; as no number can be used twice, no two runs can record their steps, should the lock ever be lost.
+"""
+
+import logging
+import random
+import time
+from collections.abc import Sequence
+
+import anyio
+import asyncpg
+
+from dbinit.errors import DbInitError, StatementError
+from dbinit.executor import listening, run_script
+from dbinit.failure import statement_error
+from dbinit.migrations.history import State
+from dbinit.migrations.model import Hook
+from dbinit.migrations.plan import Plan
+from dbinit.migrations.preparation import Task
+from dbinit.readiness import Phase
+from dbinit.stepwise import Journey
+from dbinit.transaction import rollback, transaction
+
+from .framing import RESET, Frame, Ran, Run, begun_state, limits, raise_if_overtaken
+from .ledger import Entry, Ledger, LedgerProgress, Row, insertion, read_ledger
+from .serial import log_ran
+
+__all__ = ["Parallel"]
+
+logger = logging.getLogger("dbinit")
+
+_CONFLICTS = frozenset({"40P01", "40001"})
+_RETRIES = 5
+_FIRST_PAUSE = 0.1  # seconds
+
+
+class Parallel:
+    """A run of steps, several at a time.
+
+    Args:
+        guard: The connection that holds the lock, outside of any transaction.
+        ledger: The history that the steps were planned from.
+        run: What to work with.
+    """
+
+    def __init__(self, guard: asyncpg.Connection, ledger: Ledger, run: Run) -> None:
+        self.ran: list[Ran] = []
+        """What has been done and recorded so far."""
+        self.failures: list[DbInitError] = []
+        """Why steps failed; the first one is the first that did."""
+        self._guard = guard
+        self._ledger = ledger
+        self._frame = Frame(ledger, run.options)
+        self._options, self._step, self._connect, self._hooks = run
+        self._done: set[int] = set()
+        self._running: set[int] = set()
+        self._number = ledger.last
+
+    async def run(self, tasks: Sequence[Task], jobs: int) -> None:
+        """Run all of them, `jobs` at a time. When one fails, those that run are let end, and no more are begun.
+
+        Raises:
+            OvertakenError: The history has to be read again.
+            DbInitError: A step failed; see `failures` for all of them.
+        """
+        try:
+            await self._lock()
+            plan = Plan(tuple(task.step for task in tasks))
+            changed = anyio.Condition()
+            async with anyio.create_task_group() as workers:
+                for _ in range(min(jobs, len(tasks))):
+                    workers.start_soon(self._work, plan, tasks, changed)
+        finally:
+            await rollback(self._guard)
+        if self.failures:
+            raise self.failures[0]
+
+    async def _lock(self) -> None:
+        try:
+            if not self._ledger.exists:
+                await self._guard.execute(self._frame.opening() + "COMMIT")
+                self._ledger = await read_ledger(self._guard, self._frame.schema)
+                self._frame = Frame(self._ledger, self._options)
+            await self._guard.execute(self._frame.opening() + "SET LOCAL idle_in_transaction_session_timeout = 0")
+        except asyncpg.PostgresError as error:
+            await rollback(self._guard)
+            raise_if_overtaken(error)
+            raise
+
+    async def _work(self, plan: Plan, tasks: Sequence[Task], changed: anyio.Condition) -> None:
+        """Take what is ready, until nothing is left that could become so."""
+        try:
+            async with self._connect() as connection, listening(connection):
+                while (place := await self._next(plan, changed)) is not None:
+                    try:
+                        await self._take(connection, tasks[place], len(tasks))
+                        self._done.add(place)
+                    finally:
+                        self._running.discard(place)
+                        await _tell(changed)
+        except DbInitError as error:
+            self.failures.append(error)
+            await _tell(changed)
+
+    async def _next(self, plan: Plan, changed: anyio.Condition) -> int | None:
+        """Return the next step to run, when there is one; None if there will be none any more."""
+        async with changed:
+            while not self.failures and len(self._done) + len(self._running) < len(plan.steps):
+                if (place := next(plan.ready(self._done, self._running), None)) is not None:
+                    self._running.add(place)
+                    return place
+                await changed.wait()
+        return None
+
+    async def _take(self, connection: asyncpg.Connection, task: Task, of: int) -> None:
+        """Run a step; one that gets into another's way is run again."""
+        self._step(Phase.APPLYING, file=task.path, migration=len(self.ran) + 1, migrations=of, statements=0)
+        pause = _FIRST_PAUSE
+        for attempt in range(1, _RETRIES + 1):
+            try:
+                ran = await (self._step_by_step if task.stepwise else self._at_once)(connection, task)
+            except StatementError as error:
+                if task.stepwise or error.sqlstate not in _CONFLICTS or attempt == _RETRIES:
+                    raise
+                logger.warning("%s got into another's way (%s); running it again", task.path, error.sqlstate)
+                await anyio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - no secret
+                pause *= 2
+            else:
+                self.ran.append(ran)
+                log_ran(ran)
+                return
+
+    async def _at_once(self, connection: asyncpg.Connection, task: Task) -> Ran:
+        began = time.monotonic()
+        try:
+            async with transaction(connection):
+                if wanted := limits(self._options, task, "SET LOCAL"):
+                    await connection.execute(wanted)
+                await self._hooks.run(Hook.BEFORE_EACH, connection, task)
+                count = await run_script(connection, task.found, lambda _: None) if task.found else 0
+                await self._hooks.run(Hook.AFTER_EACH, connection, task)
+                ran = Ran(task, count, time.monotonic() - began)
+                await connection.execute(self._frame.record(ran, self._next_number()))
+            await connection.execute(RESET)
+        except asyncpg.PostgresError as error:
+            raise statement_error(error, title=f"PostgreSQL refused to commit {task.path}:") from None
+        return ran
+
+    async def _step_by_step(self, connection: asyncpg.Connection, task: Task) -> Ran:
+        if not task.found:
+            raise ValueError("only a script can be run step by step")
+        began = time.monotonic()
+        async with self._connect() as watcher:
+            row = await self._unfinished_row(connection, task)
+            await self._hooks.run_alone(Hook.BEFORE_EACH, connection, task)
+            await connection.execute(limits(self._options, task, "SET") or "SELECT 1")
+            progress = LedgerProgress(connection, self._frame.schema, row, task.step.checksum)
+            count = await Journey(connection, task.found, progress, _quiet, watcher).go()
+            await self._hooks.run_alone(Hook.AFTER_EACH, connection, task)
+            await connection.execute(RESET)
+        return Ran(task, count, time.monotonic() - began)
+
+    async def _unfinished_row(self, connection: asyncpg.Connection, task: Task) -> Row:
+        known = task.step.recorded
+        if isinstance(known, Row) and known.state in {State.UNFINISHED, State.REVERTING}:
+            return known
+        number = self._next_number()
+        await connection.execute(insertion(self._frame.schema, number, Entry(task.step, begun_state(task))))
+        ledger = await read_ledger(connection, self._frame.schema)
+        return next(row for row in ledger.rows if row.id == number)
+
+    def _next_number(self) -> int:
+        self._number += 1
+        return self._number
+
+
+async def _tell(changed: anyio.Condition) -> None:
+    async with changed:
+        changed.notify_all()
+
+
+def _quiet(_: Phase, /, **__: object) -> None:
+    """Tell nobody: the statements of several scripts would be mixed up."""

@@ -1,0 +1,259 @@
+"""Runs the steps of a plan one by one, each with its history row in one transaction.
+
+What goes smoothly takes one round trip a step: a message commits the step before, begins a transaction, takes the lock,
+makes sure that nobody has changed the history, and runs the whole script. When it fails, or says something that may
+belong to any of its statements, the transaction is rolled back and the script run with care, as single files are.
+
+Scripts that cannot be one transaction are run statement by statement, while a connection beside holds the lock.
+"""
+
+import logging
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import asyncpg
+
+from dbinit.backoff import is_connection_loss
+from dbinit.durations import format_duration
+from dbinit.errors import DbInitError
+from dbinit.executor import listening, log_notices, run_script
+from dbinit.failure import statement_error
+from dbinit.lock import locked_transaction
+from dbinit.migrations.model import Hook
+from dbinit.migrations.plan import Action
+from dbinit.migrations.preparation import Task
+from dbinit.readiness import Phase, Step
+from dbinit.sql.facts import Company, company, leaves_nothing
+from dbinit.sql.reader import Reader
+from dbinit.sql.statement import Statement, Wanted
+from dbinit.stepwise import Journey
+from dbinit.transaction import rollback, transaction
+
+from .framing import RESET, Frame, OvertakenError, Ran, Run, begun_state, limits, raise_if_overtaken
+from .ledger import Entry, Ledger, LedgerProgress, Row, creation, insertion, read_ledger
+
+__all__ = ["Serial", "announce", "log_ran"]
+
+logger = logging.getLogger("dbinit")
+
+_LARGEST = 256 * 1024  # characters in a message
+_VERBS = {Action.APPLY: "Applied", Action.RESUME: "Applied", Action.REVERT: "Took back", Action.RECORD: "Recorded"}
+
+
+class _Open(NamedTuple):
+    """A step that has been run in a transaction which is still open, and when that began."""
+
+    task: Task
+    statements: int
+    began: float
+
+    @property
+    def ran(self) -> Ran:
+        return Ran(self.task, self.statements, time.monotonic() - self.began)
+
+
+class Serial:
+    """A run of steps, one by one.
+
+    Args:
+        connection: Where to run them, outside of any transaction.
+        ledger: The history that they were planned from.
+        run: What to work with; other connections are for scripts that cannot be one transaction.
+    """
+
+    def __init__(self, connection: asyncpg.Connection, ledger: Ledger, run: Run) -> None:
+        self.ran: list[Ran] = []
+        """What has been done and recorded so far."""
+        self._connection = connection
+        self._frame = Frame(ledger, run.options)
+        self._options, self._step, self._connect, self._hooks = run
+        self._open: _Open | None = None
+
+    async def run(self, tasks: Sequence[Task]) -> None:
+        """Run all of them.
+
+        Raises:
+            OvertakenError: The history has to be read again; what is in `ran` stands.
+            StatementError: PostgreSQL refused a statement.
+            DbInitError: One of them could not be run.
+        """
+        async with listening(self._connection) as notices:
+            try:
+                for number, task in enumerate(tasks, start=1):
+                    announce(self._step, task, number, len(tasks))
+                    await self._take(task, notices)
+                await self._settle()
+            except BaseException:
+                await rollback(self._connection)
+                raise
+
+    async def _take(self, task: Task, notices: list[asyncpg.PostgresLogMessage]) -> None:
+        if task.stepwise:
+            await self._settle()
+            await self._step_by_step(task)
+        elif not self._hooks.each and (statements := _quick(task)) is not None:
+            await self._at_once(task, statements, notices)
+        else:
+            await self._settle()
+            await self._with_care(task)
+
+    # --- in one transaction -----------------------------------------------------------------------------------------
+
+    async def _at_once(
+        self, task: Task, statements: list[Statement], notices: list[asyncpg.PostgresLogMessage]
+    ) -> None:
+        """Commit the step before and run this one, in one message."""
+        began = time.monotonic()
+        closing, self._frame.last = self._closing()
+        message = closing + self._frame.opening(task) + "\n;".join(found.text for found in statements)
+        notices.clear()
+        try:
+            await self._connection.execute(message)
+        except asyncpg.PostgresError as error:
+            if is_connection_loss(error):
+                raise
+            await rollback(self._connection)
+            await self._settled_or_failed(error)
+            raise_if_overtaken(error)
+            await self._with_care(task)  # which says exactly where it fails, or does not fail
+            return
+        self._settled()
+        self._open = _Open(task, len(statements), began)
+        if notices and statements and all(leaves_nothing(found.text) for found in statements):
+            await rollback(self._connection)
+            self._open = None
+            await self._with_care(task)
+        else:
+            log_notices(notices, statements)
+
+    async def _with_care(self, task: Task) -> None:
+        """Run a step in a transaction of its own."""
+        began = time.monotonic()
+        try:
+            await self._connection.execute(self._frame.opening(task))
+        except asyncpg.PostgresError as error:
+            await rollback(self._connection)
+            raise_if_overtaken(error)
+            raise
+        await self._hooks.run(Hook.BEFORE_EACH, self._connection, task)
+        count = 0
+        if task.found:
+            count = await run_script(self._connection, task.found, lambda n: self._step(Phase.APPLYING, statement=n))
+        await self._hooks.run(Hook.AFTER_EACH, self._connection, task)
+        self._open = _Open(task, count, began)
+        await self._settle()
+
+    def _closing(self) -> tuple[str, int]:
+        """Return what records and commits the step that is open, and the number of the history's last row then."""
+        if not self._open:
+            return "", self._frame.last
+        return self._frame.closing(self._open.ran), self._frame.last + 1
+
+    async def _settle(self) -> None:
+        """Record and commit the step that is open, if any."""
+        closing, last = self._closing()
+        if not closing:
+            return
+        try:
+            await self._connection.execute(closing)
+        except asyncpg.PostgresError as error:
+            await rollback(self._connection)
+            raise self._refused(error) from None
+        self._frame.last = last
+        self._settled()
+
+    def _settled(self) -> None:
+        """Take note that the step that was open has been committed."""
+        done, self._open = self._open, None
+        if done:
+            self.ran.append(done.ran)
+            log_ran(done.ran)
+
+    async def _settled_or_failed(self, error: asyncpg.PostgresError) -> None:
+        """Find out, behind a failed message, whether it committed the step before."""
+        if not self._open:
+            return
+        ledger = await read_ledger(self._connection, self._frame.schema)
+        if ledger.last < self._frame.last:
+            self._frame.last -= 1
+            raise self._refused(error) from None
+        self._settled()
+
+    def _refused(self, error: asyncpg.PostgresError) -> DbInitError:
+        path = self._open.task.path if self._open else ""
+        self._open = None
+        return statement_error(error, title=f"PostgreSQL refused to commit {path}:")
+
+    # --- step by step -----------------------------------------------------------------------------------------------
+
+    async def _step_by_step(self, task: Task) -> None:
+        """Run a script that cannot be one transaction, recording how far it has come."""
+        if not task.found:
+            raise ValueError("only a script can be run step by step")
+        began = time.monotonic()
+        guarding = self._connect()
+        async with guarding as guard, locked_transaction(guard, self._frame.key, self._options.lock_wait, _nothing):
+            # The lock is idle while the work is done elsewhere, for as long as that takes.
+            await guard.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+            row = await self._unfinished_row(task)
+            await self._hooks.run_alone(Hook.BEFORE_EACH, self._connection, task)
+            await self._connection.execute(limits(self._options, task, "SET") or "SELECT 1")
+            progress = LedgerProgress(self._connection, self._frame.schema, row, task.step.checksum)
+            count = await Journey(self._connection, task.found, progress, self._step, guard).go()
+            await self._hooks.run_alone(Hook.AFTER_EACH, self._connection, task)
+            await self._connection.execute(RESET)
+        ran = Ran(task, count, time.monotonic() - began)
+        self.ran.append(ran)
+        log_ran(ran)
+
+    async def _unfinished_row(self, task: Task) -> Row:
+        """Return the row of a step that has been begun, or begin it."""
+        ledger = await read_ledger(self._connection, self._frame.schema)
+        if ledger.last != self._frame.last:
+            raise OvertakenError
+        known = task.step.recorded
+        state = begun_state(task)
+        if isinstance(known, Row) and known.state is state:
+            return known
+        number = self._frame.last + 1
+        async with transaction(self._connection):
+            row = insertion(self._frame.schema, number, Entry(task.step, state))
+            await self._connection.execute(creation(ledger) + row)
+        self._frame.last = number
+        return (await read_ledger(self._connection, self._frame.schema)).rows[-1]
+
+
+def announce(step: Step, task: Task, number: int, of: int) -> None:
+    """Tell that a step begins."""
+    statements = task.found.statements if task.found else 0
+    step(Phase.APPLYING, file=task.path, statement=0, statements=statements, migration=number, migrations=of)
+
+
+def log_ran(ran: Ran) -> None:
+    """Log what was done."""
+    verb, took = _VERBS[ran.task.step.action], format_duration(ran.seconds)
+    logger.info("%s %s: %d statements in %s", verb, ran.task.path, ran.statements, took)
+
+
+def _quick(task: Task) -> list[Statement] | None:
+    """Return the statements of a script that may go out in one message with what is ours; None if it may not."""
+    if not task.found:
+        return []
+    statements: list[Statement] = []
+    size = 0
+    for statement in Reader(task.found.script, task.found.context):
+        size += len(statement.text)
+        alone = statement.data is not None or statement.wanted is not Wanted.NOTHING or statement.together
+        if alone or size > _LARGEST or not _shares(statement.text):
+            return None
+        statements.append(statement)
+    return statements
+
+
+def _shares(statement: str) -> bool:
+    return company(statement) is not Company.NONE or leaves_nothing(statement)
+
+
+def _nothing() -> None:
+    pass

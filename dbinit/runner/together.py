@@ -1,0 +1,107 @@
+"""Runs the steps of a plan in one transaction, to keep all of them or, in a rehearsal, none."""
+
+import logging
+import time
+from collections.abc import Sequence
+
+import asyncpg
+
+from dbinit.errors import ScriptError
+from dbinit.executor import run_script
+from dbinit.migrations.model import Hook
+from dbinit.migrations.preparation import Task
+from dbinit.readiness import Phase
+from dbinit.transaction import rollback
+
+from .framing import RESET, Frame, Ran, Run, limits, raise_if_overtaken
+from .ledger import Ledger
+from .serial import announce, log_ran
+
+__all__ = ["can_be_rehearsed", "refuse_stepwise", "run_together"]
+
+logger = logging.getLogger("dbinit")
+
+
+async def run_together(
+    connection: asyncpg.Connection, ledger: Ledger, tasks: Sequence[Task], run: Run, *, keep: bool
+) -> list[Ran]:
+    """Run all steps in one transaction.
+
+    Args:
+        connection: Where to run them, outside of any transaction.
+        ledger: The history that they were planned from.
+        tasks: The steps.
+        run: What to work with.
+        keep: Whether to commit; else everything is rolled back.
+
+    Raises:
+        OvertakenError: The history has to be read again.
+        StatementError: PostgreSQL refused a statement.
+    """
+    frame = Frame(ledger, run.options)
+    ran: list[Ran] = []
+    try:
+        await _begin(connection, frame)
+        for number, task in enumerate(tasks, start=1):
+            announce(run.step, task, number, len(tasks))
+            ran.append(await _run(connection, task, run))
+            await connection.execute(frame.record(ran[-1], frame.last + number))
+        if keep:
+            await connection.execute("COMMIT; " + RESET)
+    finally:
+        await rollback(connection)  # in a rehearsal, or when something has failed; otherwise there is nothing left
+    if keep:
+        for done in ran:
+            log_ran(done)
+    return ran
+
+
+async def _begin(connection: asyncpg.Connection, frame: Frame) -> None:
+    try:
+        await connection.execute(frame.opening())
+    except asyncpg.PostgresError as error:
+        await rollback(connection)
+        raise_if_overtaken(error)
+        raise
+
+
+async def _run(connection: asyncpg.Connection, task: Task, run: Run) -> Ran:
+    began = time.monotonic()
+    if wanted := limits(run.options, task, "SET LOCAL"):
+        await connection.execute(wanted)
+    await run.hooks.run(Hook.BEFORE_EACH, connection, task)
+    count = 0
+    if task.found:
+        count = await run_script(connection, task.found, lambda n: run.step(Phase.APPLYING, statement=n))
+    await run.hooks.run(Hook.AFTER_EACH, connection, task)
+    return Ran(task, count, time.monotonic() - began)
+
+
+def refuse_stepwise(tasks: Sequence[Task]) -> None:
+    """Refuse scripts that cannot be part of one transaction.
+
+    Raises:
+        ScriptError: There are such; all of them are named.
+    """
+    if found := [task for task in tasks if task.stepwise]:
+        names = ", ".join(task.path for task in found)
+        raise ScriptError(
+            f"these cannot run in a transaction, and all were to be one: {names}",
+            advice="run them without --single-transaction, or up to them with --target",
+        )
+
+
+def can_be_rehearsed(tasks: Sequence[Task]) -> list[Task]:
+    """Return the steps that can be run and rolled back; say in the log which cannot, and why."""
+    left_out: set[int] = set()
+    chosen: list[Task] = []
+    for place, task in enumerate(tasks):
+        if task.stepwise:
+            left_out.add(place)
+            logger.warning("%s is not rehearsed: it cannot run in a transaction", task.path)
+        elif task.step.after & left_out:
+            left_out.add(place)
+            logger.warning("%s is not rehearsed: it needs one that is not", task.path)
+        else:
+            chosen.append(task)
+    return chosen

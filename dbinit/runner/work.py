@@ -1,0 +1,181 @@
+"""The work on a folder of migrations: apply, verify, take back, tell."""
+
+import logging
+import os
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import anyio
+import asyncpg
+
+from dbinit.errors import SchemaMissingError
+from dbinit.migrations.model import Folder
+from dbinit.migrations.planner import status
+from dbinit.migrations.preparation import Task
+from dbinit.migrations.request import Request, Up, make_plan
+from dbinit.migrations.standing import Standing, Status
+from dbinit.model import Format, MigrationRun, Outcome, Report
+from dbinit.readiness import Phase
+from dbinit.settings import InitOptions
+
+from .ledger import Row, read_ledger, read_scripts
+from .loading import load_folder
+from .surroundings import Surroundings
+
+__all__ = ["FolderWork", "Standings"]
+
+logger = logging.getLogger("dbinit")
+
+_WATCH_EVERY = 1.0
+
+
+class Standings(NamedTuple):
+    """How the migrations of a folder stand.
+
+    Attributes:
+        folder: The folder.
+        standings: How each of them stands, and what the history has beside them.
+    """
+
+    folder: Folder
+    standings: list[Standing]
+
+
+class FolderWork:
+    """The work on one folder.
+
+    Args:
+        options: Which folder, and how.
+        surroundings: What there is around it.
+    """
+
+    def __init__(self, options: InitOptions, surroundings: Surroundings) -> None:
+        self._options = options
+        self._surroundings = surroundings
+
+    async def initialize(self) -> Report:
+        """Apply what is pending, as the options say.
+
+        Raises:
+            DbInitError: It did not work; the error says what was applied.
+        """
+        return await self.migrate(Up(allow_missing=self._options.allow_missing, jobs=self._options.jobs))
+
+    async def migrate(self, request: Request) -> Report:
+        """Carry out a request.
+
+        Raises:
+            DbInitError: It did not work; the error says what was done.
+        """
+        folder = await self._load()
+        async with self._surroundings.connect() as connection:
+            self._surroundings.step(Phase.CHECKING)
+            ledger = await read_ledger(connection, self._options.history_schema)
+            if isinstance(request, Up) and not make_plan(request, folder, ledger.rows).steps:
+                logger.info("Database already initialized, skipping migration")
+                return self._report(Outcome.CURRENT, ())
+            return await self._carry_out(connection, folder, request)
+
+    async def _carry_out(self, connection: asyncpg.Connection, folder: Folder, request: Request) -> Report:
+        from .carrying import carry_out  # noqa: PLC0415 - most starts find nothing to do, and need none of it
+
+        ran = await carry_out(connection, folder, request, self._options, self._surroundings)
+        return self._report(_outcome(request, ran), ran)
+
+    async def verify(self, deadline: float) -> Report:
+        """Look, and change nothing, until nothing is pending; until `deadline`, by `time.monotonic()`.
+
+        Raises:
+            SchemaMissingError: Something was still pending then.
+            DbInitError: The database was not reached, or the folder not read.
+        """
+        folder = await self._load()
+        request = Up(allow_missing=self._options.allow_missing)
+        waiting = False
+        async with self._surroundings.connect() as connection:
+            self._surroundings.step(Phase.CHECKING)
+            while True:
+                ledger = await read_ledger(connection, self._options.history_schema)
+                if not (steps := make_plan(request, folder, ledger.rows).steps):
+                    return self._report(Outcome.CURRENT, ())
+                if not waiting:
+                    waiting = True
+                    logger.info("The schema is not there yet; waiting for it (mode verify applies nothing)")
+                    self._surroundings.step(Phase.WAITING)
+                if time.monotonic() >= deadline:
+                    raise SchemaMissingError(
+                        f"{len(steps)} migrations of {folder.path} are pending, from {steps[0].part.path} on, and mode"
+                        " verify applies nothing",
+                        advice="run `python -m dbinit` with a role that may create the schema",
+                    )
+                await anyio.sleep(_WATCH_EVERY)
+
+    async def standings(self) -> Standings:
+        """Tell how each migration stands; change nothing.
+
+        Raises:
+            DbInitError: The database was not reached, or the folder not read.
+        """
+        folder = await self._load()
+        async with self._surroundings.connect() as connection:
+            ledger = await read_ledger(connection, self._options.history_schema)
+        return Standings(folder, status(folder, ledger.rows))
+
+    async def plan(self, request: Request) -> list[Task]:
+        """Tell what a request would run, and how; change nothing.
+
+        Raises:
+            DbInitError: The database was not reached, the folder not read, or it could not be done.
+        """
+        from .carrying import planned  # noqa: PLC0415 - not for a usual start
+
+        folder = await self._load()
+        async with self._surroundings.connect() as connection:
+            return await planned(connection, folder, request, self._options)
+
+    async def differences(self) -> dict[str, str]:
+        """Return, by file, what was edited since it was applied, as unified diffs.
+
+        Raises:
+            DbInitError: The database was not reached, or the folder not read.
+        """
+        from difflib import unified_diff  # noqa: PLC0415 - seldom needed, and slow to import
+
+        folder = await self._load()
+        async with self._surroundings.connect() as connection:
+            ledger = await read_ledger(connection, self._options.history_schema)
+            edited = [found for found in status(folder, ledger.rows) if found.status is Status.EDITED]
+            numbers = [found.recorded.id for found in edited if isinstance(found.recorded, Row)]
+            scripts = await read_scripts(connection, ledger.schema, numbers)
+        differences = {}
+        for found in edited:
+            if found.migration and isinstance(found.recorded, Row):
+                path, now = found.migration.up.path, found.migration.up.text
+                before = scripts.get(found.recorded.id)
+                lines = unified_diff(
+                    (before or "").splitlines(), now.splitlines(), f"{path} (as applied)", path, lineterm=""
+                )
+                differences[path] = "\n".join(lines) if before is not None else f"{path}: too large to be compared"
+        return differences
+
+    async def _load(self) -> Folder:
+        options = self._options
+        format_ = None if options.migrations_format is None else Format(options.migrations_format)
+        path = Path(options.migrations_path)
+        folder = await anyio.to_thread.run_sync(load_folder, path, format_, options.placeholders)
+        logger.info("%s is a folder of %s: %s", folder.path, folder.format.value, folder.reason)
+        return folder
+
+    def _report(self, outcome: Outcome, ran: tuple[MigrationRun, ...]) -> Report:
+        statements = sum(found.statements for found in ran)
+        return Report(outcome, os.fspath(self._options.migrations_path), "", statements, 0.0, ran)
+
+
+def _outcome(request: Request, ran: tuple[MigrationRun, ...]) -> Outcome:
+    if not ran:
+        return Outcome.CURRENT
+    if isinstance(request, Up) and request.dry_run:
+        return Outcome.REHEARSED
+    by_action = {"revert": Outcome.REVERTED, "record": Outcome.RECORDED}
+    return by_action.get(ran[-1].action, Outcome.APPLIED)

@@ -1,0 +1,229 @@
+"""What the commands of the command line do with a file or a folder, and what they answer."""
+
+import argparse
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .errors import ExitCode, SettingsError, SourceError
+from .initializer import Initializer
+from .model import Applied, Report
+
+if TYPE_CHECKING:
+    from .migrations.version import Version
+
+__all__ = ["FOLDER_VERBS", "VERBS", "Answer", "new_migration"]
+
+
+class Answer(NamedTuple):
+    """What a command has to say.
+
+    Attributes:
+        data: For programs.
+        lines: For people; the log has said the rest.
+        code: The exit code.
+    """
+
+    data: Mapping[str, Any]
+    lines: Sequence[str] = ()
+    code: int = ExitCode.OK
+
+
+async def _up(initializer: Initializer, chosen: argparse.Namespace) -> Answer:
+    if not initializer.is_folder:
+        if chosen.target or chosen.dry_run or chosen.single_transaction:
+            raise SettingsError(("--target, --dry-run and --single-transaction are for a folder of migrations",))
+        return _reported(await initializer.initialize())
+    if not (chosen.target or chosen.dry_run or chosen.single_transaction):
+        return _reported(await initializer.initialize())
+    from .migrations.request import Up  # noqa: PLC0415 - only here
+
+    options = initializer.options
+    target = _version(chosen.target) if chosen.target else None
+    request = Up(target, options.allow_missing, options.jobs, chosen.single_transaction, chosen.dry_run)
+    return _reported(await initializer.migrate(request))
+
+
+async def _down(initializer: Initializer, chosen: argparse.Namespace) -> Answer:
+    from .migrations.request import Down  # noqa: PLC0415 - only here
+
+    if chosen.to and chosen.count:
+        raise SettingsError(("down takes a number of migrations or --to VERSION, not both",))
+    request = Down(target=_version(chosen.to)) if chosen.to else Down(chosen.count or 1)
+    return _reported(await initializer.migrate(request))
+
+
+async def _redo(initializer: Initializer, _: argparse.Namespace) -> Answer:
+    from .migrations.request import Redo  # noqa: PLC0415 - only here
+
+    return _reported(await initializer.migrate(Redo()))
+
+
+async def _baseline(initializer: Initializer, chosen: argparse.Namespace) -> Answer:
+    from .migrations.request import Baseline  # noqa: PLC0415 - only here
+
+    return _reported(await initializer.migrate(Baseline(_version(chosen.version))))
+
+
+async def _repair(initializer: Initializer, _: argparse.Namespace) -> Answer:
+    from .migrations.request import Repair  # noqa: PLC0415 - only here
+
+    differences = await initializer.differences()
+    report = await initializer.migrate(Repair())
+    shown = [line for text in differences.values() for line in text.splitlines()]
+    answer = _reported(report)
+    return Answer({**answer.data, "differences": differences}, [*shown, *answer.lines])
+
+
+async def _import(initializer: Initializer, chosen: argparse.Namespace) -> Answer:
+    from .migrations.request import Import  # noqa: PLC0415 - only here
+
+    return _reported(await initializer.migrate(Import(chosen.table or "")))
+
+
+async def _status(initializer: Initializer, chosen: argparse.Namespace) -> Answer:
+    if not initializer.is_folder:
+        return await _status_of_file(initializer, chosen)
+    folder, standings = await initializer.standings()
+    rows = [
+        {
+            "version": str(found.version or ""),
+            "name": found.name,
+            "status": found.status.value,
+            "path": found.migration.up.path if found.migration else "",
+            "applied_at": getattr(found.recorded, "applied_at", None),
+        }
+        for found in standings
+    ]
+    pending = sum(row["status"] in {"pending", "late", "unfinished"} for row in rows)
+    lines = [f"{folder.path}: {len(rows)} migrations, {pending} pending ({folder.format.value})"]
+    lines += [
+        f"  {row['version']:>4}  {row['status']:10}  {_when(found.recorded):20}  {row['name']}"
+        for row, found in zip(rows, standings, strict=True)
+    ]
+    code = ExitCode.FAILED if chosen.exit_code and pending else ExitCode.OK
+    data = {"folder": folder.path, "format": folder.format.value, "pending": pending, "migrations": rows}
+    return Answer(data, lines, code)
+
+
+async def _status_of_file(initializer: Initializer, chosen: argparse.Namespace) -> Answer:
+    decision, history = await initializer.status()
+    pending = decision.value in {"apply", "rerun", "resume"}
+    data = {
+        "decision": decision,
+        "script": str(initializer.options.migrations_path),
+        "history": [_shown(row) for row in history],
+    }
+    return Answer(data, code=ExitCode.FAILED if chosen.exit_code and pending else ExitCode.OK)
+
+
+def _shown(row: Applied) -> dict[str, Any]:
+    names = ("script", "checksum", "outcome", "applied_at", "statements")
+    return {name: getattr(row, name) for name in names}
+
+
+async def _plan(initializer: Initializer, chosen: argparse.Namespace) -> Answer:
+    from .migrations.request import Up  # noqa: PLC0415 - only here
+
+    options = initializer.options
+    target = _version(chosen.target) if chosen.target else None
+    tasks = await initializer.plan(Up(target, options.allow_missing))
+    rows = [
+        {
+            "action": task.step.action.value,
+            "version": str(task.step.version or ""),
+            "name": task.step.name,
+            "path": task.path,
+            "statements": task.found.statements if task.found else 0,
+            "transaction": not task.stepwise,
+            "because": _reason(task.found.stepwise) if task.found and task.found.stepwise else "",
+        }
+        for task in tasks
+    ]
+    lines = [f"{row['action']} {row['path']}: {row['statements']} statements, {_mode(row)}" for row in rows]
+    return Answer({"steps": rows}, lines or ["nothing to do"])
+
+
+def _reason(statement: Any) -> str:
+    return f"line {statement.place.line}: {' '.join(statement.text.split()[:3])}"
+
+
+def _mode(row: Mapping[str, Any]) -> str:
+    if row["transaction"]:
+        return "in one transaction"
+    return "statement by statement" + (f", because of {row['because']}" if row["because"] else "")
+
+
+async def _wait(initializer: Initializer, _: argparse.Namespace) -> Answer:
+    await initializer.wait()
+    return Answer({"outcome": "reached"})
+
+
+def new_migration(path: Path, format_name: str | None, name: str) -> Answer:
+    """Create the files of a new migration, as its folder names them.
+
+    Raises:
+        DbInitError: The folder cannot be read, or the file not be written.
+    """
+    from .migrations.naming import new_files  # noqa: PLC0415 - only here
+    from .model import Format  # noqa: PLC0415 - only here
+    from .runner.loading import load_folder  # noqa: PLC0415 - only here
+
+    wanted = Format(format_name) if format_name else None
+    folder = load_folder(path, wanted, {}) if path.is_dir() and any(path.iterdir()) else None
+    try:
+        files = new_files(folder, folder.format if folder else wanted or Format.NATIVE, name, datetime.now(UTC))
+    except ValueError as error:
+        raise SettingsError((str(error),)) from None
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        for file, text in files.items():
+            with (path / file).open("x", encoding="utf-8") as created:
+                created.write(text)
+    except OSError as error:
+        raise SourceError(f"{error.filename} cannot be created: {error.strerror}") from None
+    created_paths = [str(path / file) for file in files]
+    return Answer({"created": created_paths}, created_paths)
+
+
+def _reported(report: Report) -> Answer:
+    """Return what a run did, with a table of the migrations where there were several."""
+    lines = []
+    if len(report.migrations) > 1:
+        lines = [
+            f"{found.action:6}  {found.version:>4}  {found.seconds * 1000:9.1f} ms  {found.statements:5}  {found.name}"
+            for found in report.migrations
+        ]
+        lines.append(f"{len(report.migrations)} migrations, {report.statements} statements, {report.seconds:.2f} s")
+    return Answer(asdict(report), lines)
+
+
+def _version(text: str) -> "Version":
+    from .migrations.version import Version  # noqa: PLC0415 - only for folders
+
+    try:
+        return Version.parse(text)
+    except ValueError as error:
+        raise SettingsError((str(error),)) from None
+
+
+def _when(recorded: object) -> str:
+    moment: datetime | None = getattr(recorded, "applied_at", None)
+    return moment.isoformat(sep=" ", timespec="seconds").removesuffix("+00:00") if moment else ""
+
+
+Verb = Callable[[Initializer, argparse.Namespace], Awaitable[Answer]]
+
+FOLDER_VERBS: Mapping[str, Verb] = {
+    "down": _down,
+    "redo": _redo,
+    "plan": _plan,
+    "baseline": _baseline,
+    "repair": _repair,
+    "import": _import,
+}
+"""Commands that only make sense for a folder of migrations."""
+VERBS: Mapping[str, Verb] = {"up": _up, "status": _status, "wait": _wait, **FOLDER_VERBS}
+"""The commands that need a database."""
