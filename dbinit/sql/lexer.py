@@ -162,12 +162,12 @@ class Lexer:
     `standard_conforming_strings` may be set as that setting of the session changes. To iterate over a lexer is the
     quickest way to read all that is left; then neither may be touched.
 
-    A byte order mark at the beginning of the text is passed over.
+    U+FEFF is a letter wherever it stands: the byte order mark of a file is no part of its text.
     """
 
     def __init__(self, text: str, *, standard_conforming_strings: bool = True) -> None:
         self._text = text
-        self.position = 1 if text.startswith("\ufeff") else 0
+        self.position = 0
         self.standard_conforming_strings = standard_conforming_strings
         # Of the statement that is being read, or was when a command interrupted it.
         self._interrupted = False  # and nothing but commands has been read since

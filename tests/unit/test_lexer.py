@@ -14,11 +14,10 @@ CASES = [
     ";;",
     ";\n ; -- c\n;",
     "-- only\n/* comments */",
-    "\ufeff",
     # Semicolons, blanks, comments.
     "«SELECT 1»",
     "«SELECT 1»;",
-    "\ufeff«SELECT 1»;",
+    "«\ufeffSELECT 1»;«\ufeff»",
     "«SELECT 1» ; ;; «SELECT 2»\n;",
     "«SELECT 1»; --",
     "«SELECT 1» -- c",

@@ -38,6 +38,14 @@ def test_statements_come_with_where_they_begin() -> None:
     assert {statement.source.path for statement in found} == {"init-db.sql"}
 
 
+def test_what_is_a_byte_order_mark_elsewhere_is_a_letter_of_a_statement() -> None:
+    assert [statement.text for statement in read("\ufeffSELECT 1;\n\ufeff\\:a;\n\ufeffb;")] == [
+        "SELECT 1",
+        "\ufeff:a",
+        "\ufeffb",
+    ]
+
+
 def test_a_statement_keeps_its_place_when_more_has_been_read() -> None:
     found = read("".join(f"SELECT {number};\n" for number in range(1000)))
     assert [statement.place for statement in found] == [Place(number, 1) for number in range(1, 1001)]
