@@ -1,10 +1,7 @@
 """Fixtures for all tests: servers that live as long as the run, and a fresh database for each test."""
 
 import asyncio
-import itertools
-import os
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,9 +9,8 @@ import asyncpg
 import pytest
 
 from dbinit.embedded import installed_binaries
+from tests.kit.databases import RICH, execute, fresh_database
 from tests.kit.server import Server
-
-_numbers = itertools.count()
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +51,7 @@ def own_server(_restarting_server: Server) -> Server:
 @pytest.fixture
 def own_url(own_server: Server) -> Iterator[str]:
     """The URL of a fresh database of `own_server`, as its superuser."""
-    with _fresh_database(own_server) as name:
+    with fresh_database(own_server) as name:
         yield own_server.url(name)
         own_server.start()
 
@@ -63,24 +59,16 @@ def own_url(own_server: Server) -> Iterator[str]:
 @pytest.fixture
 def database(server: Server) -> Iterator[str]:
     """The name of a fresh database."""
-    with _fresh_database(server) as name:
+    with fresh_database(server) as name:
         yield name
 
 
-@contextmanager
-def _fresh_database(server: Server) -> Iterator[str]:
-    name = f"test_{os.getpid()}_{next(_numbers)}"
-    asyncio.run(_execute(server, f"CREATE DATABASE {name}"))
-    yield name
-    asyncio.run(_execute(server, f"DROP DATABASE {name} WITH (FORCE)"))
-
-
-async def _execute(server: Server, statement: str) -> None:
-    admin = await asyncpg.connect(server.url())
-    try:
-        await admin.execute(statement)
-    finally:
-        await admin.close()
+@pytest.fixture(scope="session")
+def rich(server: Server) -> Iterator[str]:
+    """The name of a database with one of everything, which no test changes."""
+    with fresh_database(server) as name:
+        asyncio.run(execute(server, RICH.read_text(encoding="utf-8"), name))
+        yield name
 
 
 @pytest.fixture

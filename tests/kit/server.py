@@ -97,11 +97,13 @@ class Server:
 
     def dump(self, database: str, *options: str) -> str:
         """Return pg_dump's plain text, without the lines that differ each time."""
-        arguments = ["--no-owner", "--exclude-table=*.dbinit_history", *options]
-        where = ["-h", str(self.folder), "-p", str(self.port), "-U", "postgres", database]
-        done = run_program(self.binaries, "pg_dump", *arguments, *where, account=self.account)
-        lines = done.stdout.decode().splitlines()
+        lines = self.whole_dump(database, "--no-owner", "--exclude-table=*.dbinit_history", *options).split("\n")
         return "\n".join(line for line in lines if not line.startswith(("\\restrict", "\\unrestrict")))
+
+    def whole_dump(self, database: str, *options: str) -> str:
+        """Return pg_dump's plain text as it is."""
+        where = ["-h", str(self.folder), "-p", str(self.port), "-U", "postgres", database]
+        return run_program(self.binaries, "pg_dump", *options, *where, account=self.account).stdout.decode()
 
     def _create(self) -> None:
         secret = self.folder / "secret"
