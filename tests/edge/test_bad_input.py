@@ -61,11 +61,18 @@ async def test_a_file_that_cannot_be_read(
     assert await unchanged() == before
 
 
-@pytest.mark.parametrize(("name", "said"), [("missing.sql", "there is no file"), (".", "is a folder")])
+@pytest.mark.parametrize(("name", "said"), [("missing.sql", "there is no file"), ("missing/.", "there is no file")])
 def test_a_path_that_is_no_file(name: str, said: str, database_url: str, tmp_path: Path) -> None:
     end = run_dbinit(env={"DATABASE_URL": database_url, "MIGRATION_PATH": str(tmp_path / name)})
 
     assert_one_error(end, ExitCode.USAGE, said, str(tmp_path / name), "MIGRATION_PATH")
+
+
+def test_an_empty_folder(database_url: str, tmp_path: Path) -> None:
+    end = run_dbinit(env={"DATABASE_URL": database_url, "MIGRATION_PATH": str(tmp_path)})
+
+    assert end.code == ExitCode.USAGE
+    assert "there is no file in it; name migrations like 001_name.sql" in end.err
 
 
 def test_a_link_that_leads_to_itself(database_url: str, tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def test_version() -> None:
     assert run_dbinit("--version").out == f"dbinit {__version__}\n"
 
 
-@pytest.mark.parametrize("arguments", [["down"], ["--nonsense"], ["wait", "--timeout", "soon"]])
+@pytest.mark.parametrize("arguments", [["sideways"], ["--nonsense"], ["wait", "--timeout", "soon"]])
 def test_a_wrong_usage_is_2(arguments: list[str]) -> None:
     end = run_dbinit(*arguments)
 
@@ -105,6 +105,7 @@ def test_up_as_json(database_url: str, write: Write) -> None:
         "checksum": applied["checksum"],
         "statements": 2,
         "seconds": applied["seconds"],
+        "migrations": [],
     }
     assert current["outcome"] == "current"
 
