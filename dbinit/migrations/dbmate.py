@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from itertools import dropwhile, pairwise
 
 from .model import Migration, Part, Transaction
 from .problems import Problem
@@ -45,7 +45,9 @@ def _migration(text: FileText, reading: Reading) -> Migration | None:
 
 def _blocks(text: FileText) -> tuple[list[Span], list[Span]]:
     """Return where the blocks are, each with its mark; mistakes go to the file's problems."""
-    marks = [(match["word"], match.start()) for match in _MARK.finditer(text.text)]
+    found = [(match["word"], match.start()) for match in _MARK.finditer(text.text)]
+    # A down block above the first up block is a comment among those that may stand there.
+    marks = list(dropwhile(lambda mark: mark[0] == "down", found))
     words = [word for word, _ in marks]
     if words != ["up", "down"] * (len(words) // 2) or not words:
         what = "dbmate wants -- migrate:up and -- migrate:down in it, in turns"

@@ -104,6 +104,12 @@ def test_dbmate() -> None:
     assert found.name == "a"
 
 
+def test_dbmate_passes_over_a_down_above_the_first_up() -> None:
+    found = only({"1_a.sql": "-- migrate:down\n-- why\n-- migrate:up\nSELECT 1;\n-- migrate:down\nSELECT 2;\n"})
+    assert statements(found) == ["SELECT 1;"]
+    assert statements(found, down=True) == ["SELECT 2;"]
+
+
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
@@ -141,7 +147,8 @@ def test_dbmate_several_blocks_run_in_order_and_are_taken_back_last_first() -> N
         ({"1_a.sql": "SELECT 1"}, "m/1_a.sql: dbmate wants -- migrate:up and -- migrate:down in it"),
         ({"1_a.sql": "-- migrate:upwards\n"}, "m/1_a.sql: dbmate wants"),
         ({"1_a.sql": "-- migrate:up\nSELECT 1"}, "m/1_a.sql: dbmate wants"),
-        ({"1_a.sql": "-- migrate:down\n-- migrate:up\n"}, "m/1_a.sql:1:1: dbmate wants"),
+        ({"1_a.sql": "-- migrate:down\n-- migrate:up\n"}, "m/1_a.sql: dbmate wants"),
+        ({"1_a.sql": "-- migrate:down\nSELECT 1;\n-- migrate:up\n-- migrate:down\n"}, "m/1_a.sql: there is SQL above"),
         ({"1_a.sql": "-- migrate:up\n-- migrate:down\n-- migrate:down\n"}, "m/1_a.sql:3:1: dbmate wants"),
         ({"1_a.sql": "SELECT 1;\n-- migrate:up\n-- migrate:down\n"}, "m/1_a.sql: there is SQL above -- migrate:up"),
         (
