@@ -1,0 +1,18 @@
+-- Only comments may stand above the first block: -- migrate:down
+
+-- migrate:up
+ -- migrate:down is no mark behind a blank
+-- Several statements, one of them begins on the line on which another one ends.
+CREATE TABLE book (
+    isbn text PRIMARY KEY,
+    author_id integer NOT NULL REFERENCES author (id),
+    title text NOT NULL,
+    tags text[] NOT NULL DEFAULT '{}',
+    price numeric(10, 2) NOT NULL DEFAULT 0,
+    shout text GENERATED ALWAYS AS (upper(title)) STORED
+); CREATE INDEX book_author ON book (author_id);
+ALTER TABLE book ADD CONSTRAINT book_price CHECK (price >= 0);
+
+-- migrate:down
+ALTER TABLE book DROP CONSTRAINT book_price;
+DROP TABLE book;

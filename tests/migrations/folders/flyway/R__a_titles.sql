@@ -1,0 +1,1 @@
+CREATE OR REPLACE VIEW a_title AS SELECT title, '${second_genre}' AS genre FROM book;

@@ -1,0 +1,2 @@
+ALTER TABLE book DROP CONSTRAINT book_price;
+DROP TABLE book;

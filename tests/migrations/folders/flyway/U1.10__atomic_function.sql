@@ -1,0 +1,2 @@
+DROP PROCEDURE forget(text);
+DROP FUNCTION discount(integer);

@@ -1,0 +1,3 @@
+DROP TRIGGER audit_book ON book;
+DROP FUNCTION audit_change();
+DROP TABLE audit;

@@ -1,0 +1,2 @@
+DROP VIEW old_title;
+DROP SCHEMA archive CASCADE;

@@ -1,0 +1,1 @@
+DROP INDEX CONCURRENTLY IF EXISTS book_price_key;

@@ -1,0 +1,3 @@
+-- Repeatable migrations are taken back by nobody else.
+DROP VIEW a_title, b_total;
+ALTER TABLE author DROP COLUMN last_book;

@@ -1,0 +1,1 @@
+CREATE INDEX CONCURRENTLY book_title ON book (title);

@@ -1,0 +1,2 @@
+CREATE TABLE IF NOT EXISTS hook (name text);
+INSERT INTO hook VALUES ('beforeMigrate');

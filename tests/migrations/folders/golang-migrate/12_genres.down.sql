@@ -1,0 +1,3 @@
+ALTER TABLE book DROP COLUMN genre;
+DROP DOMAIN isbn;
+DROP TYPE genre;

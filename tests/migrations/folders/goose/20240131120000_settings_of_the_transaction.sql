@@ -1,0 +1,10 @@
+-- +goose Up
+CREATE SCHEMA archive;
+SET LOCAL search_path = archive, public;
+CREATE TABLE old_book (LIKE book INCLUDING DEFAULTS);
+RESET search_path;
+CREATE VIEW old_title AS SELECT title FROM archive.old_book;
+
+-- +goose Down
+DROP VIEW old_title;
+DROP SCHEMA archive CASCADE;

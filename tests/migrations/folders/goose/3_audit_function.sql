@@ -1,0 +1,24 @@
+-- +goose Up
+CREATE TABLE audit (what text NOT NULL, old jsonb, new jsonb);
+-- +goose StatementBegin
+CREATE FUNCTION audit_change() RETURNS trigger LANGUAGE plpgsql AS $body$
+DECLARE
+    quoted text := 'it''s; not the end';
+BEGIN
+    -- A semicolon; and a dollar quote inside of another one.
+    EXECUTE format($sql$INSERT INTO audit VALUES (%L, $1, $2);$sql$, tg_table_name)
+        USING to_jsonb(old), to_jsonb(new);
+    IF tg_op = 'DELETE' THEN
+        RETURN old;
+    END IF;
+    RETURN new;
+END;
+$body$;
+-- +goose StatementEnd
+CREATE TRIGGER audit_book AFTER INSERT OR UPDATE OR DELETE ON book
+    FOR EACH ROW EXECUTE FUNCTION audit_change();
+
+-- +goose Down
+DROP TRIGGER audit_book ON book;
+DROP FUNCTION audit_change();
+DROP TABLE audit;

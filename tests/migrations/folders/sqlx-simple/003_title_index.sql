@@ -1,0 +1,2 @@
+-- no-transaction
+CREATE INDEX CONCURRENTLY book_title ON book (title);

@@ -1,0 +1,2 @@
+DELETE FROM book;
+DELETE FROM author;

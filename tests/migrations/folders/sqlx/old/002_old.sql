@@ -1,0 +1,1 @@
+SELECT 'folders below are passed over';
