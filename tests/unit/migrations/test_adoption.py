@@ -114,7 +114,7 @@ def test_sqlx_compares_checksums_whatever_the_line_ends(end: str) -> None:
 
 
 def test_sqlx_refusals() -> None:
-    rows = [sqlx_row(1, "SELECT 'other'"), sqlx_row(2, "SELECT 2;\n", success=False), sqlx_row(3, "SELECT 3")]
+    rows = [sqlx_row(1, "SELECT 'other'"), sqlx_row(2, "SELECT 'broken'", success=False), sqlx_row(3, "SELECT 3")]
     assert [problem.split(";")[0] for problem in refusals(Format.SQLX, rows)] == [
         "m/001_m.sql is not as it was applied",
         "migration 2 failed under sqlx",
@@ -190,7 +190,7 @@ def test_a_repeatable_one_that_was_edited_since_will_run() -> None:
 def test_flyway_refusals() -> None:
     rows = [
         flyway_row("1", "SELECT 'other'"),
-        flyway_row("3", "SELECT 4", success=False),
+        flyway_row("3", "SELECT 'broken'", success=False),
         flyway_row("4", None, "JDBC"),
         flyway_row("5", None),
         flyway_row("5", None, "DELETE"),
