@@ -88,6 +88,8 @@ COMMAND = (
 )
 
 _USUAL_DEPTH = 6  # of parentheses, in a usual statement
+# pg_dump's, for bodies with dollar signs in them, and what people write.
+_USUAL_TAGS = ("_", "body", "BODY", "do", "DO", "f", "fn", "func", "function", "sql", "trigger", "procedure", "proc")
 
 
 def _string(body: str) -> str:
@@ -173,6 +175,14 @@ def usual_statement() -> re.Pattern[str]:
     return compiled(f"{void}({_usual_tokens(outer, nested)})(?:;|)")
 
 
+def _tagged() -> str:
+    """Return the pattern of what stands behind the first dollar sign of a quote with one of the usual tags.
+
+    To take any tag would need a group to go back to.
+    """
+    return "|".join(rf"{tag}\$(?:[^$]++|\$(?!{tag}\$))*+\${tag}\$" for tag in _USUAL_TAGS)
+
+
 def _usual_tokens(other: str, nested: str) -> str:
     """Return the pattern of a run of tokens that tells them apart by the one or two characters before them.
 
@@ -189,7 +199,7 @@ def _usual_tokens(other: str, nested: str) -> str:
             rf"/(?!\*)|{_COMMENT}",
             rf"'(?<={_ALNUM}[eE]'){_RAW}",
             rf"'(?<=[eE]')(?<![$.:][eE]'){_ESCAPED}(?!{_BLANK}*+(?:'|--))",
-            rf"\$(?<!{_NAME}\$)(?:\$(?:[^$]++|\$(?!\$))*+\$\$|[0-9]++)",
+            rf"\$(?<!{_NAME}\$)(?:\$(?:[^$]++|\$(?!\$))*+\$\$|[0-9]++|{_tagged()})",
             r"[^\x00-\xff]++",
         )
     )
