@@ -28,9 +28,9 @@ __all__ = ["listening", "log_note", "log_notices", "run_script", "run_statement"
 
 logger = logging.getLogger("dbinit")
 
-_FIRST, _GROWTH, _MOST = 32, 8, 2048
+_FIRST, _GROWTH, _MOST = 64, 8, 2048
 _LARGEST = 256 * 1024  # characters in a message
-_WANTED, _SLOW = 0.5, 1.0  # seconds for a batch
+_SLOW = 1.0  # seconds for a batch
 _SAVEPOINT = "dbinit_batch"
 # Where a message cannot be parsed, nothing of it is run, and so the savepoint at its head is not set. The number of the
 # batch, a setting that goes back with the savepoint, tells which one that is.
@@ -59,8 +59,7 @@ async def run_script(connection: asyncpg.Connection, found: Survey, on_statement
                 _refuse_blocks(statement)
             await run.add(statement)
         await run.flush()
-        await run.release()
-        return run.done
+        return run.done  # the end of the transaction gives the savepoint up
 
 
 async def run_statement(connection: asyncpg.Connection, statement: Statement, number: int, total: int) -> None:
@@ -222,7 +221,7 @@ class _Run:
         await self._connection._copy_in(statement, sent(), None)  # type: ignore[attr-defined]  # noqa: SLF001
 
     def _adapt(self, elapsed: float) -> None:
-        within = int(len(self._before) * _WANTED / elapsed) if elapsed else _MOST
+        within = int(len(self._before) * _SLOW / elapsed) if elapsed else _MOST
         self._limit = max(1, min(within, self._limit * _GROWTH, _MOST))
 
     def _log(self, first: Statement, last: Statement) -> None:

@@ -1,7 +1,7 @@
 -- The schema of the Muse AI example service, for PostgreSQL 13 and later.
 --
 -- Deprecated: scripts/migrations/ makes the same schema in steps that can be taken back. A change belongs into both
--- until this file goes; a database that it made moves to the folder by running it.
+-- until this file goes; a database that it made moves to the folder with `python -m dbinit baseline 004`.
 --
 -- The whole file runs in one transaction. It may run again on a database that has the schema: what is there already
 -- is left alone, and no table is rewritten. Hence the forms used below:

@@ -16,7 +16,7 @@ from dbinit.quoting import quote_literal, quote_name
 from dbinit.rows import fetch_rows
 from dbinit.transaction import read_only_transaction
 
-__all__ = ["plan_import"]
+__all__ = ["other_histories", "plan_import"]
 
 _TABLES = """
 SELECT n.nspname, c.relname, a.attname
@@ -70,6 +70,16 @@ async def plan_import(connection: asyncpg.Connection, folder: Folder, rows: list
     return Plan(tuple(steps), (f"{found} is the history of {owner.value}, with {len(adopted)} migrations applied",))
 
 
+async def other_histories(connection: asyncpg.Connection) -> list[str]:
+    """Return which tables of other tools' histories there are, with whose they are."""
+    owners = [(owner_of(found.name, found.columns), found) for found in await _tables(connection, "")]
+    return [f"{found} of {_name(owner)}" for owner, found in owners if owner]
+
+
+def _name(owner: Format | str | None) -> str:
+    return owner.value if isinstance(owner, Format) else owner or "nobody known"
+
+
 async def _tables(connection: asyncpg.Connection, table: str) -> list[_Table]:
     names = [table.rpartition(".")[2]] if table else sorted(NAMES)
     select = _TABLES.format(names=", ".join(quote_literal(name) for name in names))
@@ -94,9 +104,7 @@ def _chosen(tables: list[_Table], folder: Folder, table: str) -> tuple[Format, _
 
 
 def _refusal(owners: list[tuple[Format | str | None, _Table]], folder: Folder, table: str, *, several: bool) -> str:
-    seen = ", ".join(
-        f"{found} of {owner.value if isinstance(owner, Format) else owner or 'nobody known'}" for owner, found in owners
-    )
+    seen = ", ".join(f"{found} of {_name(owner)}" for owner, found in owners)
     if several:
         return f"there is more than one history: {seen}; name one with --table"
     if not seen:

@@ -23,7 +23,7 @@ from dbinit.sql.context import Context
 from dbinit.sql.survey import Survey
 from dbinit.transaction import rollback
 
-from .adoption import plan_import
+from .adoption import other_histories, plan_import
 from .framing import OvertakenError, Ran, Run
 from .hooks import HookRunner, Hooks
 from .ledger import Ledger, read_ledger
@@ -209,9 +209,16 @@ class Migrator:
         sentinel = self._run.options.sentinel
         if ledger.rows or not sentinel or isinstance(self._request, Baseline | Import):
             return
+        if others := await other_histories(connection):
+            raise HistoryError(
+                f"another tool keeps a history in this database ({', '.join(others)}), and dbinit has none",
+                advice=f"take it over with `python -m dbinit import`; {_ANYWAY}",
+            )
         if (await find(connection, ledger.schema, sentinel)).sentinel:
             raise HistoryError(
                 f"the database has the table {sentinel}, but no history of migrations: its schema was there before",
-                advice="record where it stands with `python -m dbinit baseline VERSION`, or take over the history of"
-                " another tool with `python -m dbinit import`; set DBINIT_SENTINEL to nothing to begin anyway",
+                advice=f"record where it stands with `python -m dbinit baseline VERSION`; {_ANYWAY}",
             )
+
+
+_ANYWAY = "set DBINIT_SENTINEL to nothing to begin anyway"
