@@ -99,8 +99,9 @@ async def _status(initializer: Initializer, chosen: argparse.Namespace) -> Answe
     ]
     pending = sum(row["status"] in {"pending", "late", "unfinished"} for row in rows)
     lines = [f"{folder.path}: {len(rows)} migrations, {pending} pending ({folder.format.value})"]
+    width = max((len(str(row["version"])) for row in rows), default=0)
     lines += [
-        f"  {row['version']:>4}  {row['status']:10}  {_when(found.recorded):20}  {row['name']}"
+        f"  {row['version']:>{width}}  {row['status']:10}  {_when(found.recorded):20}  {row['name']}"
         for row, found in zip(rows, standings, strict=True)
     ]
     code = ExitCode.FAILED if chosen.exit_code and pending else ExitCode.OK
@@ -192,8 +193,10 @@ def _reported(report: Report) -> Answer:
     """Return what a run did, with a table of the migrations where there were several."""
     lines = []
     if len(report.migrations) > 1:
+        width = max(len(found.version) for found in report.migrations)
         lines = [
-            f"{found.action:6}  {found.version:>4}  {found.seconds * 1000:9.1f} ms  {found.statements:5}  {found.name}"
+            f"{found.action:6}  {found.version:>{width}}  {found.seconds * 1000:9.1f} ms"
+            f"  {found.statements:5}  {found.name}"
             for found in report.migrations
         ]
         lines.append(f"{len(report.migrations)} migrations, {report.statements} statements, {report.seconds:.2f} s")

@@ -118,7 +118,8 @@ class Migrator:
     async def _carry_out(self, connection: asyncpg.Connection, ledger: Ledger, tasks: list[Task]) -> None:
         hooks = await anyio.to_thread.run_sync(self._hooks)
         run = self._run._replace(hooks=hooks)
-        logger.info("Running %d migration%s of %s...", len(tasks), "s" if len(tasks) > 1 else "", self._folder.path)
+        doing = "Running" if any(task.found for task in tasks) else "Recording"
+        logger.info("%s %d migration%s of %s...", doing, len(tasks), "s" if len(tasks) > 1 else "", self._folder.path)
         ran: list[Ran] = []
         try:
             if self._is_kept:

@@ -232,8 +232,11 @@ def announce(step: Step, task: Task, number: int, of: int) -> None:
 
 def log_ran(ran: Ran) -> None:
     """Log what was done."""
-    verb, took = _VERBS[ran.task.step.action], format_duration(ran.seconds)
-    logger.info("%s %s: %d statements in %s", verb, ran.task.path, ran.statements, took)
+    verb, path = _VERBS[ran.task.step.action], ran.task.path
+    if ran.task.step.action is Action.RECORD:
+        logger.info("%s %s", verb, path)
+    else:
+        logger.info("%s %s: %d statements in %s", verb, path, ran.statements, format_duration(ran.seconds))
 
 
 def _quick(task: Task) -> list[Statement] | None:
