@@ -19,7 +19,9 @@ from .errors import (
     SettingsError,
     SourceError,
     StatementError,
+    SyntaxProblem,
     TlsError,
+    ValidationError,
 )
 from .initializer import Initializer
 from .model import Applied, Format, MigrationRun, Mode, OnChange, OnFailure, Outcome, Report
@@ -60,6 +62,8 @@ __all__ = [
     "SettingsError",
     "SourceError",
     "StatementError",
+    "SyntaxProblem",
     "TlsError",
+    "ValidationError",
     "__version__",
 ]

@@ -4,8 +4,9 @@ Every error is written for the person who has to act on it: `str(error)` says wh
 applied and what to do. No message holds a password.
 """
 
+from collections.abc import Sequence
 from enum import IntEnum
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 __all__ = [
     "AuthenticationError",
@@ -26,7 +27,9 @@ __all__ = [
     "SettingsError",
     "SourceError",
     "StatementError",
+    "SyntaxProblem",
     "TlsError",
+    "ValidationError",
 ]
 
 
@@ -97,6 +100,38 @@ class SourceError(DbInitError):
 
 class ScriptError(DbInitError):
     """SQL that cannot be read or must not be run, found before anything was sent."""
+
+
+class SyntaxProblem(NamedTuple):
+    """An error of syntax in a file of SQL.
+
+    Attributes:
+        path: The file.
+        line: Line in the file, from 1.
+        column: Column in that line, from 1, in characters.
+        message: PostgreSQL's own words.
+        excerpt: `path:line:column` and, below it, the line with a caret.
+    """
+
+    path: str
+    line: int
+    column: int
+    message: str
+    excerpt: str
+
+
+class ValidationError(ScriptError):
+    """Statements that PostgreSQL would refuse for their syntax; all of them at once, before the first one is run.
+
+    Args:
+        problems: What is wrong, in the order of the statements.
+    """
+
+    def __init__(self, problems: Sequence[SyntaxProblem]) -> None:
+        count = "A statement has an error" if len(problems) == 1 else f"{len(problems)} statements have errors"
+        shown = [f"{problem.excerpt}\nERROR: {problem.message}" for problem in problems]
+        super().__init__("\n".join([f"{count} of syntax:", *shown]), advice="correct the SQL; PostgreSQL refuses it")
+        self.problems = tuple(problems)
 
 
 class StatementError(DbInitError):

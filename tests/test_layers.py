@@ -19,6 +19,7 @@ FLOORS: dict[str, frozenset[str]] = {
             "advice",
             "backoff",
             "durations",
+            "grammar",
             "migrations",
             "migrations.version",
             "planning",
@@ -51,6 +52,7 @@ FLOORS: dict[str, frozenset[str]] = {
             "sql.reader",
             "sql.results",
             "sql.survey",
+            "syntax",
             "migrations.adoption",
             "migrations.annotations",
             "migrations.dbmate",
@@ -76,7 +78,7 @@ FLOORS: dict[str, frozenset[str]] = {
             "migrations.text",
         }
     ),
-    "pure, on top of that": frozenset({"failure", "migrations.preparation"}),
+    "pure, on top of that": frozenset({"failure", "migrations.preparation", "validation"}),
     "input and output": frozenset(
         {"probe", "programs", "query", "rows", "runner", "runner.loading", "session", "source", "transaction"}
     ),
@@ -151,6 +153,7 @@ HARMLESS_FOR = {
     "backoff": frozenset({"asyncpg", "ssl"}),
     "diagnosis": frozenset({"ssl"}),
     "failure": frozenset({"asyncpg"}),
+    "grammar": frozenset({"google.protobuf", "postgast"}),
     "settings": frozenset({"os"}),
 }
 # Calls that reach outside, by the last part of their name.
@@ -187,7 +190,13 @@ OUTSIDE = frozenset(
 OUTSIDE_FOR = {"settings": frozenset({"read_text"})}
 
 THIRD_PARTY = frozenset({"asyncpg", "anyio"})
-THIRD_PARTY_FOR = {"fastapi": frozenset({"fastapi", "starlette"}), "console": frozenset({"rich"})}
+THIRD_PARTY_FOR = {
+    "fastapi": frozenset({"fastapi", "starlette"}),
+    "console": frozenset({"rich"}),
+    "grammar": frozenset({"google", "postgast"}),
+}
+# What is imported only where it is used: it takes long, and need not be installed.
+LATE = frozenset({"google", "postgast", "rich"})
 
 
 class Import(NamedTuple):
@@ -281,8 +290,8 @@ def strangers(module: str, source: str, *, package: bool = False) -> list[str]:
             continue
         if head not in extra:
             found.append(f"{module} imports {head}")
-        elif head == "rich" and at_top:
-            found.append(f"{module} imports rich before it is needed")
+        elif head in LATE and at_top:
+            found.append(f"{module} imports {head} before it is needed")
     for node in ast.walk(ast.parse(source)):
         name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
         if name in {"import_module", "__import__"}:

@@ -51,7 +51,9 @@ NAMES = {
         "SettingsError",
         "SourceError",
         "StatementError",
+        "SyntaxProblem",
         "TlsError",
+        "ValidationError",
         "__version__",
     ],
     "dbinit.folders": [
@@ -139,6 +141,7 @@ EXIT_CODES = {
     "SourceError": 2,
     "StatementError": 1,
     "TlsError": 3,
+    "ValidationError": 1,
 }
 
 
