@@ -139,7 +139,7 @@ def body_of(statement: str) -> Body | None:
 
     try:
         found = postgast.parse(statement).stmts
-    except (postgast.PgQueryError, DecodeError):  # the latter for a tree of more than a hundred levels
+    except (postgast.PgQueryError, DecodeError, ValueError):  # the second for a tree of more than a hundred levels
         return None
     if len(found) != 1:
         return None
