@@ -29,6 +29,9 @@ def validate(statements: Iterable[Statement], server_version: int) -> list[Synta
     Args:
         statements: The statements, as they will be sent; all of them known to be sent.
         server_version: The server's, as `server_version_num` has it: 180004 for 18.4.
+
+    Raises:
+        ImportError: The grammar is not installed; `available()` tells.
     """
     if server_version // _MAJOR != grammar_version() // _MAJOR:
         return []
