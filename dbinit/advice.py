@@ -35,6 +35,7 @@ _BY_STATE = {
     "25001": "this statement cannot run inside a transaction, and the file is run in one: take it out of the file",
 }
 _UNKNOWN_EXTENSION = re.compile(r'extension ".*" is not available')
+_UNIQUE_INDEX = re.compile(r"create\s+unique\s+index\b", re.IGNORECASE)
 _FUNCTION = re.compile(r"\bcreate\s+(?:or\s+replace\s+)?(?:function|procedure)\b", re.IGNORECASE)
 
 
@@ -48,6 +49,10 @@ def advise(sqlstate: str, message: str, statement: str) -> str:
     """
     if sqlstate == "42601" and _FUNCTION.match(statement):
         return "check for proper $$ delimiters around the function's body, and for the semicolons in it"
+    if sqlstate == "42601" and message.endswith('at or near ":"'):
+        return "if a psql variable is meant, it is not set: pass it with -v name=value"
+    if sqlstate == "23505" and _UNIQUE_INDEX.match(statement):
+        return "remove the duplicate rows first"
     if sqlstate == "0A000" and _UNKNOWN_EXTENSION.search(message):
         return _BY_STATE["58P01"]
     return _BY_STATE.get(sqlstate, "")

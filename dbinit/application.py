@@ -162,7 +162,7 @@ def _announce_stepwise(decision: Decision, found: Survey, row: Applied) -> None:
     else:
         _announce(decision, found)
     if found.stepwise:
-        words = " ".join(found.stepwise.text.split()[:3])
+        words = " ".join(found.stepwise.text.split()[:4])
         logger.info(
             "Statement by statement, not in one transaction, because of line %d: %s", found.stepwise.place.line, words
         )

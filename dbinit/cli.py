@@ -194,6 +194,7 @@ _COMMANDS = {
     "redo": "take back what was applied last, and apply it again",
     "status": "say what would be done, and what was; change nothing",
     "plan": "say what `up` would run, and how; change nothing",
+    "validate": "look for mistakes in the pending migrations of a folder; change nothing",
     "new": "create the file of a new migration",
     "baseline": "record migrations as applied, without running them",
     "repair": "accept applied migrations as they are now, and show the difference",

@@ -96,7 +96,7 @@ async def _drop_left_over(connection: asyncpg.Connection, index: Index) -> None:
     select = _LEFT_OVER.format(index=quote_literal(index.name), table=quote_literal(index.table))
     try:
         for (name,) in await fetch_rows(connection, select):
-            logger.warning("The index %s is an invalid left-over of an interrupted build; dropping it", name)
+            logger.warning("The index %s is invalid, as its build has failed or was interrupted; dropping it", name)
             await connection.execute(f"DROP INDEX CONCURRENTLY {name}")
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
         logger.warning("An invalid index %s may be left: %s", index.name, error)

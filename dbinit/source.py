@@ -11,7 +11,7 @@ import stat
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -28,9 +28,11 @@ _CHUNK = 1 << 18
 _TELLING = 8  # bytes at its beginning tell what a file is
 _KEPT = 4 << 20  # bytes
 _LARGE = 1 << 20  # bytes
+_PIPE_LIMIT = 5  # seconds
 _MARK = b"\xef\xbb\xbf"
 _SET_PATH = "set MIGRATION_PATH (or --path) to the file of SQL to run; it is looked for from the working directory"
 _SET_ROOT = "set DBINIT_INCLUDE_ROOT (or --include-root) to the folder that it may read from"
+_CORRECT_PATH = "correct the path: \\i looks from the working directory, \\ir from where the script lies"
 _SAVE_AS_UTF8 = "save the file as UTF-8"
 _OTHER_ENCODINGS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 # A command that names another file. As it is looked for in each chunk, the few bytes before that are kept.
@@ -103,7 +105,7 @@ class _Files:
         if str(self._path) == STANDARD_INPUT:
             return self._read(self._path, STANDARD_INPUT, _spooled(sys.stdin.buffer), Use.SCRIPT)
         if self._path.is_fifo():
-            with self._path.open("rb") as pipe:
+            with _pipe(self._path) as pipe:
                 return self._read(self._path, str(self._path), _spooled(pipe), Use.SCRIPT)
         return self._read(
             self._path,
@@ -128,6 +130,8 @@ class _Files:
         root = Path(os.path.realpath(self._root or self._home))
         if not Path(key).is_relative_to(root):
             raise SourceError(f"{wanted} is not in the folder {root}", advice=_SET_ROOT)
+        if not Path(key).exists():
+            raise SourceError(f"there is no file {wanted}", advice=_CORRECT_PATH)
         if self._sealed:
             raise SourceError(f"{wanted} was not found when the script was checked", advice="start again")
         return self._read(wanted, key, partial(_open, Path(key), compressed=_is_compressed(wanted, use)), use)
@@ -258,6 +262,25 @@ def _open(path: Path, *, compressed: bool) -> IO[bytes]:
     import gzip  # noqa: PLC0415 - seldom needed
 
     return gzip.open(path)  # type: ignore[return-value]
+
+
+@contextmanager
+def _pipe(path: Path) -> Iterator[IO[bytes]]:
+    """Open a pipe with a name; opening it in the usual way would wait for a writer for ever.
+
+    Raises:
+        SourceError: Nobody has written to it in time.
+    """
+    import select  # noqa: PLC0415 - seldom needed
+
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with open(descriptor, "rb") as pipe:  # noqa: PTH123 - a descriptor
+        waiting = select.poll()
+        waiting.register(pipe, select.POLLIN)
+        if not waiting.poll(_PIPE_LIMIT * 1000):
+            raise SourceError(f"{path} is a pipe, and nobody has written to it for {_PIPE_LIMIT} s", advice=_SET_PATH)
+        os.set_blocking(descriptor, True)
+        yield pipe
 
 
 def _spooled(stream: IO[bytes]) -> Open:

@@ -157,6 +157,16 @@ def _mode(row: Mapping[str, Any]) -> str:
     return "statement by statement" + (f", because of {row['because']}" if row["because"] else "")
 
 
+async def _validate(initializer: Initializer, _: argparse.Namespace) -> Answer:
+    from .migrations.request import Up  # noqa: PLC0415 - only here
+    from .runner.checking import check_syntax  # noqa: PLC0415 - only here
+
+    tasks = await initializer.plan(Up(allow_missing=initializer.options.allow_missing))
+    count = check_syntax(tasks)
+    data = {"outcome": "validated", "migrations": len(tasks), "statements": count}
+    return Answer(data, [f"{len(tasks)} pending migrations, {count} statements looked at, no mistakes found"])
+
+
 async def _wait(initializer: Initializer, _: argparse.Namespace) -> Answer:
     await initializer.wait()
     return Answer({"outcome": "reached"})
@@ -223,6 +233,7 @@ FOLDER_VERBS: Mapping[str, Verb] = {
     "down": _down,
     "redo": _redo,
     "plan": _plan,
+    "validate": _validate,
     "baseline": _baseline,
     "repair": _repair,
     "import": _import,

@@ -91,6 +91,7 @@ FLOORS: dict[str, frozenset[str]] = {
             "application",
             "runner.adoption",
             "runner.carrying",
+            "runner.checking",
             "runner.framing",
             "runner.hooks",
             "runner.migrator",

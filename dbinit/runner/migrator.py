@@ -24,6 +24,7 @@ from dbinit.sql.survey import Survey
 from dbinit.transaction import rollback
 
 from .adoption import other_histories, plan_import
+from .checking import check_syntax
 from .framing import OvertakenError, Ran, Run
 from .hooks import HookRunner, Hooks
 from .ledger import Ledger, read_ledger
@@ -107,6 +108,8 @@ class Migrator:
             if not begun:
                 await self._refuse_unknown_schema(connection, ledger)
             tasks = await anyio.to_thread.run_sync(prepare, plan.steps, self._folder.format, self._context)
+            if not begun:
+                await anyio.to_thread.run_sync(check_syntax, tasks)
             begun = True
             try:
                 await self._carry_out(connection, ledger, tasks)

@@ -6,7 +6,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from dbinit import HistoryError, Initializer, Outcome, Report, StatementError
+from dbinit import HistoryError, Initializer, Outcome, Report, StatementError, ValidationError
 from dbinit.folders import Down, HookCall, HookError, Hooks, PlanError, Redo, Up, Version
 from tests.kit.server import Server
 from tests.kit.starts import initialize, options
@@ -249,3 +249,14 @@ async def test_a_schema_without_our_history_is_refused(
     assert "python -m dbinit" in caught.value.advice
     assert await connection.fetchval("SELECT to_regclass('item')") is None
     assert (await initialize(database_url, folder(THREE), sentinel="")).outcome is Outcome.APPLIED
+
+
+async def test_all_errors_of_syntax_are_found_before_anything_runs(
+    connection: asyncpg.Connection, database_url: str, folder: Folder
+) -> None:
+    body = "CREATE FUNCTION f() RETURNS int LANGUAGE plpgsql AS $$\nBEGIN\n  RETRUN 1;\nEND $$;"
+    with pytest.raises(ValidationError) as caught:
+        await initialize(database_url, folder({"001_item.sql": ITEM, "002_a.sql": "SELEC 1;", "003_b.sql": body}))
+    assert "002_a.sql:1:1" in caught.value.message
+    assert "003_b.sql:3:" in caught.value.message
+    assert await connection.fetchval("SELECT to_regclass('item')") is None

@@ -52,3 +52,13 @@ def test_an_extension_that_is_not_installed_is_told_from_a_feature_that_is_not_t
     missing = advise("0A000", 'extension "postgis" is not available', "CREATE EXTENSION postgis")
     assert "install the extension's package" in missing
     assert advise("0A000", "unlogged sequences are not supported", "") != missing
+
+
+def test_a_variable_that_is_not_set_is_guessed() -> None:
+    assert "-v name=value" in advise("42601", 'syntax error at or near ":"', "SELECT :'x'")
+
+
+def test_a_unique_index_over_duplicates_needs_them_gone() -> None:
+    assert advise("23505", "could not create unique index", "CREATE UNIQUE INDEX i ON t (a)") == (
+        "remove the duplicate rows first"
+    )

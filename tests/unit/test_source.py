@@ -1,5 +1,7 @@
 import gzip
 import io
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import IO, Any
@@ -241,3 +243,19 @@ def test_standard_input_can_be_read_more_than_once(monkeypatch: pytest.MonkeyPat
 def test_standard_input_may_not_be_empty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
     assert refusal(Path("-")).message == "- is empty"
+
+
+def test_a_pipe_that_nobody_writes_to_is_not_waited_for_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "_PIPE_LIMIT", 0)
+    os.mkfifo(tmp_path / "pipe.sql")
+    assert refusal(tmp_path / "pipe.sql").message.startswith(f"{tmp_path / 'pipe.sql'} is a pipe, and nobody has")
+
+
+def test_a_pipe_is_read_to_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "pipe.sql"
+    os.mkfifo(path)
+    with subprocess.Popen(["/bin/sh", "-c", 'echo "SELECT 1;" > "$0"', str(path)]) as writer:
+        assert text_of(read_script(path, {})) == "SELECT 1;\n"
+    assert writer.returncode == 0
