@@ -1,10 +1,11 @@
 r"""From what stands in a script, and the values of its variables, to the messages that psql would send. Pure."""
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from .expansion import unescape
 from .facts import Footing, footing, reads_copy_data
-from .lexer import Reference, UnterminatedError, references, split
+from .lexer import UnterminatedError, references, split
 from .patchwork import Patch, Patchwork
 from .statement import Statement, unrunnable
 
@@ -40,29 +41,27 @@ def _unescaped(part: Patchwork, *, standard_conforming_strings: bool) -> Iterato
     r"""Yield what becomes of a message without its `\;` and `\:`."""
     strings = standard_conforming_strings
     try:
-        found = list(references(part.text, standard_conforming_strings=strings))
+        spans = _spans(part.text, strings=strings)
     except UnterminatedError:  # it is not whole, as the server will say
         yield _statement(part)
         return
-    semicolons = [reference for reference in found if reference.form == r"\;"]
-    # Cut while they are escaped: a colon that is put in may make a dollar quote of what stands behind it.
-    parts = [_plain(part, *span, strings=strings) for span in _between(part.text, semicolons)]
+    parts = [_plain(part, start, end, strings=strings) for start, end in spans]
     if len(parts) > 1 and all(_can_share(one.text) for one in parts):
-        first, last = next(iter(_between(part.text, ())))
-        whole = _plain(part, first, last, strings=strings)
+        whole = _plain(part, spans[0][0], len(part.text), strings=strings)
         yield _statement(whole.cut(0, len(whole.text.rstrip(_BLANKS + ";"))), together=True)
     else:
         yield from map(_statement, parts)
 
 
-def _between(text: str, marks: Sequence[Reference]) -> Iterator[tuple[int, int]]:
-    """Yield where what stands between the marks begins and ends, without blanks around it."""
-    start = 0
-    for end, following in [*((mark.start, mark.end) for mark in marks), (len(text), 0)]:
-        stretch = text[start:end]
-        if not stretch.isspace() and stretch:
-            yield start + len(stretch) - len(stretch.lstrip(_BLANKS)), start + len(stretch.rstrip(_BLANKS))
-        start = following
+def _spans(text: str, *, strings: bool) -> list[tuple[int, int]]:
+    r"""Return where the statements of a message begin and end, as its `\;` separate them.
+
+    Its `\:` stay as they are meanwhile: a colon that is put in may make a dollar quote of what stands behind it.
+    """
+    found = [mark.start for mark in references(text, standard_conforming_strings=strings) if mark.form == r"\;"]
+    pieces = [text[start:end] for start, end in pairwise([0, *(at + 1 for at in found), len(text)])]
+    separated = " ".join([*(piece[:-1] for piece in pieces[:-1]), pieces[-1]])
+    return [(piece.start, piece.end) for piece in split(separated, standard_conforming_strings=strings)]
 
 
 def _plain(part: Patchwork, start: int, end: int, *, strings: bool) -> Patchwork:

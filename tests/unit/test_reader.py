@@ -230,6 +230,10 @@ def test_a_script_without_statements_is_no_script(text: str) -> None:
         (r"SELECT 1\;\; SELECT \:x\;;", ["SELECT 1;; SELECT :x"]),
         (r"BEGIN\; SELECT 1\; COMMIT;", ["BEGIN", "SELECT 1", "COMMIT"]),
         (r"SELECT (1\; 2);", ["SELECT (1; 2)"]),
+        (
+            r"CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT CASE WHEN a THEN \; END; END;",
+            ["CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT CASE WHEN a THEN ; END; END"],
+        ),
     ],
 )
 def test_escaped_semicolons_and_colons(text: str, statements: list[str]) -> None:
