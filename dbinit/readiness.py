@@ -25,13 +25,13 @@ class Phase(Enum):
 
 
 # From each phase, the phases that may follow. FAILED and READY lead back to CONNECTING, as a start can be
-# tried or checked again.
+# tried or checked again. APPLYING leads back to WAITING, as between two migrations another starter may come first.
 _NEXT = {
     Phase.NEW: {Phase.CONNECTING},
     Phase.CONNECTING: {Phase.CHECKING},
     Phase.CHECKING: {Phase.CONNECTING, Phase.WAITING, Phase.APPLYING, Phase.READY},
     Phase.WAITING: {Phase.CONNECTING, Phase.CHECKING, Phase.APPLYING, Phase.READY},
-    Phase.APPLYING: {Phase.CONNECTING, Phase.READY},
+    Phase.APPLYING: {Phase.CONNECTING, Phase.WAITING, Phase.READY},
     Phase.READY: {Phase.CONNECTING},
     Phase.FAILED: {Phase.CONNECTING},
     Phase.CLOSED: set(),
