@@ -115,9 +115,11 @@ class HookRunner:
         name = task.step.name if task else ""
         try:
             await callback(HookCall(hook, connection, task.path if task else "", version, name, error))
-        except (DbInitError, asyncpg.InterfaceError, OSError):
+        except DbInitError:
             raise
         except Exception as failure:
+            if connection.is_closed() and isinstance(failure, asyncpg.PostgresError | asyncpg.InterfaceError | OSError):
+                raise
             where = f" for {task.path}" if task else ""
             message = f"the hook {hook.value}{where} failed: {type(failure).__name__}: {failure}"
             raise HookError(message, advice="mend the hook; what it was called for is rolled back") from failure
