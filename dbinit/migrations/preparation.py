@@ -9,6 +9,7 @@ from dbinit.model import Script
 from dbinit.sql.context import Context
 from dbinit.sql.survey import Survey, survey
 
+from .history import State
 from .model import Format, Part, Transaction
 from .plan import Action, Step
 from .text import holds_sql
@@ -62,7 +63,7 @@ def prepare(steps: Iterable[Step], format: Format, context: Context) -> list[Tas
             continue
         try:
             found, stepwise = prepare_part(step.part, format, context)
-            tasks.append(Task(step, found, stepwise))
+            tasks.append(Task(step, found, stepwise or _is_half_way(step)))
         except (ScriptError, SourceError) as error:
             failures.append(error)
     if failures:
@@ -85,6 +86,11 @@ def prepare_part(part: Part, format: Format, context: Context) -> tuple[Survey, 
         reason = f"{format.value} runs this file in a transaction, in which this statement cannot run"
         raise ScriptError(f"{reason}:\n{source.excerpt(offset)}", advice=_IN_TRANSACTION.get(format, ""))
     return found, found.stepwise is not None
+
+
+def _is_half_way(step: Step) -> bool:
+    """Tell whether some of the script was run: then only step by step it can be known where to go on."""
+    return bool(step.recorded and step.recorded.state in {State.UNFINISHED, State.REVERTING})
 
 
 def script_of(part: Part) -> Script:
