@@ -72,7 +72,9 @@ class FolderWork:
         async with self._surroundings.connect() as connection:
             self._surroundings.step(Phase.CHECKING)
             ledger = await read_ledger(connection, self._options.history_schema)
-            if isinstance(request, Up) and not make_plan(request, folder, ledger.rows).steps:
+            if isinstance(request, Up) and not (plan := make_plan(request, folder, ledger.rows)).steps:
+                for note in plan.notes:
+                    logger.warning("%s", note)
                 logger.info("Database already initialized, skipping migration")
                 return self._report(Outcome.CURRENT, ())
             return await self._carry_out(connection, folder, request)
