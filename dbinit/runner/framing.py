@@ -1,22 +1,40 @@
-"""The SQL around the script of a step: begin, lock, fence and limits before it, record and commit behind it."""
+"""What the ways to run the steps of a plan share: the SQL around a script, and how far they have come.
 
-from collections.abc import Callable
+Begin, lock, fence and limits stand before a script, record and commit behind it.
+"""
+
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple
 
 import asyncpg
 
+from dbinit.errors import NOTHING_APPLIED, DbInitError
+from dbinit.failure import ROLLED_BACK
 from dbinit.lock import LOCKED, lock_key, lock_or_fail
 from dbinit.migrations.history import State
 from dbinit.migrations.plan import Action
 from dbinit.migrations.preparation import Task
 from dbinit.readiness import Step
 from dbinit.settings import InitOptions
+from dbinit.transaction import rollback
 
 from .hooks import HookRunner
-from .ledger import FENCE, TABLE, Entry, Ledger, creation, fence, insertion
+from .ledger import FENCE, Entry, Ledger, creation, fence, insertion
 
-__all__ = ["RESET", "Frame", "OvertakenError", "Ran", "Run", "begun_state", "limits", "raise_if_overtaken"]
+__all__ = [
+    "RESET",
+    "Frame",
+    "OvertakenError",
+    "Progress",
+    "Ran",
+    "Run",
+    "begin",
+    "begun_state",
+    "limits",
+    "outcome_of",
+    "raise_if_overtaken",
+]
 
 _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED;\n"
 # What a script has set must not reach the next one, be that one rolled back or not.
@@ -59,6 +77,21 @@ class Ran(NamedTuple):
     seconds: float
 
 
+class Progress:
+    """How far a run has come.
+
+    Attributes:
+        ran: What has been done, and recorded.
+        failed: What has failed.
+        undone: What was done, and rolled back with what failed.
+    """
+
+    def __init__(self) -> None:
+        self.ran: list[Ran] = []
+        self.failed: list[Task] = []
+        self.undone: list[Task] = []
+
+
 class Frame:
     """What is put around the scripts of a run, which knows how far the history has come.
 
@@ -81,9 +114,12 @@ class Frame:
 
         The history's table is created with the first step. Without a task, no limits are set.
         """
-        exists = self._ledger.exists or self.last > 0
-        guard = fence(self.schema, self.last) if exists else creation(self._ledger)
+        guard = self.creation() or fence(self.schema, self.last)
         return _BEGIN + lock_or_fail(self.key) + guard + (limits(self._options, task, "SET LOCAL") if task else "")
+
+    def creation(self) -> str:
+        """Return what creates the history's table, and its schema, as long as that is to be done."""
+        return "" if self.last > 0 else creation(self._ledger)
 
     def record(self, ran: Ran, number: int) -> str:
         """Return what records a step as done, as row `number`."""
@@ -94,6 +130,37 @@ class Frame:
     def closing(self, ran: Ran) -> str:
         """Return what records a step and commits it."""
         return self.record(ran, self.last + 1) + "COMMIT; " + RESET
+
+
+async def begin(connection: asyncpg.Connection, frame: Frame) -> None:
+    """Begin a transaction that holds the lock, with the history as it was read.
+
+    Raises:
+        OvertakenError: The history has to be read again.
+        asyncpg.PostgresError: The history's table cannot be created.
+    """
+    try:
+        await connection.execute(frame.opening())
+    except asyncpg.PostgresError as error:
+        await rollback(connection)
+        raise_if_overtaken(error)
+        raise
+
+
+def outcome_of(error: DbInitError, tasks: Sequence[Task], progress: Progress) -> str:
+    """Return what was done of a run that has failed, what failed, and what was not begun."""
+    done = [found.task for found in progress.ran]
+    begun = [*done, *progress.failed, *progress.undone]
+    parts = {
+        "Done before, and kept": done,
+        "Rolled back": progress.undone,
+        "Failed": progress.failed,
+        "Not started": [task for task in tasks if task not in begun],
+    }
+    lines = [f"{what}: {', '.join(task.path for task in found)}." for what, found in parts.items() if found]
+    if not done or error.outcome not in {ROLLED_BACK, NOTHING_APPLIED}:
+        return "\n".join([error.outcome, *lines])
+    return "\n".join(["What failed was rolled back.", *lines] if progress.failed else lines)
 
 
 def begun_state(task: Task) -> State:
@@ -115,8 +182,8 @@ def limits(options: InitOptions, task: Task, command: str) -> str:
 
 
 def raise_if_overtaken(error: asyncpg.PostgresError) -> None:
-    """Raise `OvertakenError` where that is why `opening` failed."""
+    """Raise `OvertakenError` where that is why `opening`, sent alone, failed."""
     message = getattr(error, "message", None) or ""
-    created = error.sqlstate in {"42P06", "42P07"} and TABLE in message  # by another starter, meanwhile
+    created = error.sqlstate in {"42P06", "42P07"}  # the schema or the table, by another starter meanwhile
     if LOCKED in message or FENCE in message or created:
         raise OvertakenError from None

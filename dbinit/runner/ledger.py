@@ -20,7 +20,7 @@ from dbinit.migrations.history import Recorded, State
 from dbinit.migrations.model import Kind, Part, Transaction
 from dbinit.migrations.plan import Step
 from dbinit.migrations.version import Version
-from dbinit.quoting import quote_name, quote_value
+from dbinit.quoting import quote_literal, quote_name, quote_value
 from dbinit.rows import fetch_rows
 from dbinit.version import __version__
 
@@ -92,10 +92,12 @@ _SCRIPTS = """
 SELECT id, script FROM {table} WHERE id OPERATOR(pg_catalog.=) ANY (ARRAY[{numbers}]::bigint[])
 """
 _LARGEST_SCRIPT = 256 * 1024  # characters
+# One message, and so one transaction where none is open: the script's role is back behind it.
 _UPDATE = """
-UPDATE {table} SET statements = $1, progress = $2, checksum = $3, state = $4,
+SET LOCAL SESSION AUTHORIZATION DEFAULT; SET LOCAL ROLE NONE;
+UPDATE {table} SET statements = {statements}, progress = {digest}, checksum = {checksum}, state = {state},
     seconds = pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) applied_at)
-WHERE id OPERATOR(pg_catalog.=) $5::bigint AND statements OPERATOR(pg_catalog.=) $6::integer
+WHERE id OPERATOR(pg_catalog.=) {id}::bigint AND statements OPERATOR(pg_catalog.=) {known}::integer
 """
 
 
@@ -125,7 +127,7 @@ class Ledger(NamedTuple):
         schema: The schema it is in.
         rows: Its rows, oldest first.
         exists: Whether there is such a table.
-        schema_exists: Whether there is such a schema.
+        schema_exists: Whether there is such a schema, as far as somebody has looked.
     """
 
     schema: str
@@ -162,10 +164,8 @@ async def read_ledger(connection: asyncpg.Connection, schema: str, *, with_downs
     select = _SELECT.format(table=_table(schema), down=_DOWN if with_downs else _NO_DOWN)
     try:
         found = await fetch_rows(connection, select)
-    except asyncpg.UndefinedTableError:
+    except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
         return Ledger(schema, [], exists=False)
-    except asyncpg.InvalidSchemaNameError:
-        return Ledger(schema, [], exists=False, schema_exists=False)
     except (asyncpg.UndefinedColumnError, asyncpg.UndefinedFunctionError) as error:
         raise _unreadable(schema, str(error)) from None
     try:
@@ -247,7 +247,7 @@ class LedgerProgress:
 
     def __init__(self, connection: asyncpg.Connection, schema: str, row: Row, checksum: str) -> None:
         self._connection = connection
-        self._update = _UPDATE.format(table=_table(schema))
+        self._table = _table(schema)
         self._row = row
         self._checksum = checksum
         self.statements = row.statements
@@ -262,8 +262,16 @@ class LedgerProgress:
             HistoryError: The row is not as we left it: another starter has gone on with the migration.
         """
         state = _FINISHED[self._row.state] if finished else self._row.state
-        values = (statements, digest, self._checksum, state.value, self._row.id, self.statements)
-        if await self._connection.execute(self._update, *values) != "UPDATE 1":
+        update = _UPDATE.format(
+            table=self._table,
+            statements=statements,
+            digest=quote_literal(digest),
+            checksum=quote_literal(self._checksum),
+            state=quote_literal(state.value),
+            id=self._row.id,
+            known=self.statements,
+        )
+        if await self._connection.execute(update) != "UPDATE 1":
             raise HistoryError(f"another starter has gone on with {self._row.name}", advice="start again")
         self.statements, self.digest = statements, digest
 

@@ -2,7 +2,6 @@
 
 import logging
 import time
-from collections.abc import Sequence
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -21,11 +20,11 @@ from dbinit.migrations.request import Baseline, Down, Import, Redo, Request, Up,
 from dbinit.readiness import Phase
 from dbinit.sql.context import Context
 from dbinit.sql.survey import Survey
-from dbinit.transaction import rollback
+from dbinit.transaction import ending_transaction, rollback
 
 from .adoption import other_histories, plan_import
 from .checking import check_syntax
-from .framing import OvertakenError, Ran, Run
+from .framing import RESET, Frame, OvertakenError, Progress, Ran, Run, begin, outcome_of
 from .hooks import HookRunner, Hooks
 from .ledger import Ledger, read_ledger
 from .parallel import Parallel
@@ -97,7 +96,6 @@ class Migrator:
             DbInitError: It could not be done; the error says what was.
         """
         deadline = time.monotonic() + self._run.options.lock_wait.total_seconds()
-        begun = False
         while True:
             schema = self._run.options.history_schema
             ledger, plan = await plan_for(connection, self._folder, self._request, schema, done=len(self.ran))
@@ -105,12 +103,9 @@ class Migrator:
                 logger.warning("%s", note)
             if not plan.steps:
                 return
-            if not begun:
-                await self._refuse_unknown_schema(connection, ledger)
+            ledger = await self._look_around(connection, ledger)
             tasks = await anyio.to_thread.run_sync(prepare, plan.steps, self._folder.format, self._context)
-            if not begun:
-                await anyio.to_thread.run_sync(check_syntax, tasks)
-            begun = True
+            await anyio.to_thread.run_sync(check_syntax, tasks)
             try:
                 await self._carry_out(connection, ledger, tasks)
             except OvertakenError:
@@ -123,25 +118,29 @@ class Migrator:
         run = self._run._replace(hooks=hooks)
         doing = "Running" if any(task.found for task in tasks) else "Recording"
         logger.info("%s %d migration%s of %s...", doing, len(tasks), "s" if len(tasks) > 1 else "", self._folder.path)
-        ran: list[Ran] = []
+        progress = Progress()
         try:
-            if self._is_kept:
-                await hooks.run_alone(Hook.BEFORE_ALL, connection)
-            await self._run_tasks(connection, ledger, tasks, run, ran)
+            ledger = await self._before_all(connection, ledger, hooks)
+            await self._run_tasks(connection, ledger, tasks, run, progress)
             if self._is_kept:
                 await hooks.run_alone(Hook.AFTER_ALL, connection)
-        except asyncpg.PostgresError as error:
-            if is_connection_loss(error):
-                raise
-            title = "PostgreSQL refused what dbinit does for its history:"
-            failure = statement_error(error, title=title)
-            await self._report(connection, hooks, failure, tasks, ran)
+        except (DbInitError, asyncpg.PostgresError) as error:
+            failure = _reported(error)
+            failure.outcome = outcome_of(failure, tasks, progress)
+            await _run_on_error(connection, hooks, failure)
             raise failure from None
-        except DbInitError as error:
-            await self._report(connection, hooks, error, tasks, ran)
-            raise
         finally:
-            self.ran += ran
+            self.ran += progress.ran
+
+    async def _before_all(self, connection: asyncpg.Connection, ledger: Ledger, hooks: HookRunner) -> Ledger:
+        """Run that hook under the lock, with the history as it was read: who is overtaken has nothing to prepare."""
+        if not self._is_kept or not hooks.has(Hook.BEFORE_ALL):
+            return ledger
+        await begin(connection, Frame(ledger, self._run.options))
+        async with ending_transaction(connection):
+            await hooks.run(Hook.BEFORE_ALL, connection)
+        await connection.execute(RESET)
+        return ledger._replace(exists=True)
 
     @property
     def _is_kept(self) -> bool:
@@ -149,47 +148,19 @@ class Migrator:
         return isinstance(self._request, Up) and not self._request.dry_run
 
     async def _run_tasks(
-        self, connection: asyncpg.Connection, ledger: Ledger, tasks: list[Task], run: Run, ran: list[Ran]
+        self, connection: asyncpg.Connection, ledger: Ledger, tasks: list[Task], run: Run, progress: Progress
     ) -> None:
         request = self._request
         if isinstance(request, Up) and request.dry_run:
             logger.warning("This is a rehearsal: it takes the locks that the migrations take, and rolls all back")
-            ran += await run_together(connection, ledger, can_be_rehearsed(tasks), run, keep=False)
+            await run_together(connection, ledger, can_be_rehearsed(tasks), run, progress, keep=False)
         elif isinstance(request, Up) and request.single_transaction:
             refuse_stepwise(tasks)
-            ran += await run_together(connection, ledger, tasks, run, keep=True)
+            await run_together(connection, ledger, tasks, run, progress, keep=True)
         elif isinstance(request, Up) and request.jobs > 1 and len(tasks) > 1:
-            parallel = Parallel(connection, ledger, run)
-            parallel.ran = ran
-            await parallel.run(tasks, request.jobs)
+            await Parallel(connection, ledger, run, progress).run(tasks, request.jobs)
         else:
-            serial = Serial(connection, ledger, run)
-            serial.ran = ran
-            await serial.run(tasks)
-
-    async def _report(
-        self,
-        connection: asyncpg.Connection,
-        hooks: HookRunner,
-        error: DbInitError,
-        tasks: Sequence[Task],
-        ran: Sequence[Ran],
-    ) -> None:
-        """Say in the error what was done and what not, and run the hook for it."""
-        done = [found.task.path for found in ran]
-        left = [task.path for task in tasks if task.path not in done]
-        parts = [error.outcome]
-        if done:
-            parts.append(f"Done before, and kept: {', '.join(done)}.")
-        if left:
-            parts.append(f"Not done: {', '.join(left)}.")
-        error.outcome = "\n".join(parts)
-        if hooks.has(Hook.ON_ERROR):
-            try:
-                await rollback(connection)
-                await hooks.run_alone(Hook.ON_ERROR, connection, error=error)
-            except (DbInitError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as failure:
-                logger.warning("The hook on_error failed: %s", failure)
+            await Serial(connection, ledger, run, progress).run(tasks)
 
     def _hooks(self) -> HookRunner:
         context, format_ = self._context, self._folder.format
@@ -208,21 +179,46 @@ class Migrator:
         left = timedelta(seconds=max(deadline - time.monotonic(), 0))
         await until_unlocked(connection, lock_key(options.history_schema), left, on_wait)
 
-    async def _refuse_unknown_schema(self, connection: asyncpg.Connection, ledger: Ledger) -> None:
-        """Refuse to apply the first migration to a database that has a schema already, and no history."""
+    async def _look_around(self, connection: asyncpg.Connection, ledger: Ledger) -> Ledger:
+        """Refuse to apply the first migration to a database that has a schema already, and no history.
+
+        Return the history with whether the schema for it is there.
+        """
+        if ledger.rows:
+            return ledger
         sentinel = self._run.options.sentinel
-        if ledger.rows or not sentinel or isinstance(self._request, Baseline | Import):
-            return
-        if others := await other_histories(connection):
+        present = await find(connection, ledger.schema, sentinel)
+        unknown = bool(sentinel) and not isinstance(self._request, Baseline | Import)
+        if unknown and (others := await other_histories(connection)):
             raise HistoryError(
                 f"another tool keeps a history in this database ({', '.join(others)}), and dbinit has none",
                 advice=f"take it over with `python -m dbinit import`; {_ANYWAY}",
             )
-        if (await find(connection, ledger.schema, sentinel)).sentinel:
+        if unknown and present.sentinel:
             raise HistoryError(
                 f"the database has the table {sentinel}, but no history of migrations: its schema was there before",
                 advice=f"record where it stands with `python -m dbinit baseline VERSION`; {_ANYWAY}",
             )
+        return ledger._replace(schema_exists=present.schema)
 
 
 _ANYWAY = "set DBINIT_SENTINEL to nothing to begin anyway"
+
+
+def _reported(error: DbInitError | asyncpg.PostgresError) -> DbInitError:
+    """Return the report of an error; one that means a lost connection is raised as it is."""
+    if isinstance(error, DbInitError):
+        return error
+    if is_connection_loss(error):
+        raise error
+    return statement_error(error, title="PostgreSQL refused what dbinit does for its history:")
+
+
+async def _run_on_error(connection: asyncpg.Connection, hooks: HookRunner, error: DbInitError) -> None:
+    if hooks.has(Hook.ON_ERROR):
+        try:
+            await rollback(connection)
+            await connection.execute(RESET)
+            await hooks.run_alone(Hook.ON_ERROR, connection, error=error)
+        except (DbInitError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as failure:
+            logger.warning("The hook on_error failed: %s", failure)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import anyio
 import asyncpg
 
+from dbinit.backoff import is_connection_loss
 from dbinit.errors import DbInitError, StatementError
 from dbinit.executor import listening, run_script
 from dbinit.failure import statement_error
@@ -23,7 +24,7 @@ from dbinit.readiness import Phase
 from dbinit.stepwise import Journey
 from dbinit.transaction import rollback, transaction
 
-from .framing import RESET, Frame, Ran, Run, begun_state, limits, raise_if_overtaken
+from .framing import RESET, Frame, Progress, Ran, Run, begun_state, limits, raise_if_overtaken
 from .ledger import Entry, Ledger, LedgerProgress, Row, insertion, read_ledger
 from .serial import log_ran
 
@@ -43,17 +44,17 @@ class Parallel:
         guard: The connection that holds the lock, outside of any transaction.
         ledger: The history that the steps were planned from.
         run: What to work with.
+        progress: Told of what has been done.
     """
 
-    def __init__(self, guard: asyncpg.Connection, ledger: Ledger, run: Run) -> None:
-        self.ran: list[Ran] = []
-        """What has been done and recorded so far."""
-        self.failures: list[DbInitError] = []
-        """Why steps failed; the first one is the first that did."""
+    def __init__(self, guard: asyncpg.Connection, ledger: Ledger, run: Run, progress: Progress) -> None:
+        self._progress = progress
         self._guard = guard
         self._ledger = ledger
         self._frame = Frame(ledger, run.options)
         self._options, self._step, self._connect, self._hooks = run
+        self._failures: list[DbInitError] = []
+        self._begun: dict[str, int] = {}  # the rows of what runs step by step, by file
         self._done: set[int] = set()
         self._running: set[int] = set()
         self._number = ledger.last
@@ -63,7 +64,7 @@ class Parallel:
 
         Raises:
             OvertakenError: The history has to be read again.
-            DbInitError: A step failed; see `failures` for all of them.
+            DbInitError: A step failed; the error speaks of all that did.
         """
         try:
             await self._lock()
@@ -74,8 +75,10 @@ class Parallel:
                     workers.start_soon(self._work, plan, tasks, changed)
         finally:
             await rollback(self._guard)
-        if self.failures:
-            raise self.failures[0]
+        if self._failures:
+            first, *others = self._failures
+            first.message = "\n\nFailed as well:\n".join([first.message, *(other.message for other in others)])
+            raise first
 
     async def _lock(self) -> None:
         try:
@@ -97,38 +100,51 @@ class Parallel:
                     try:
                         await self._take(connection, tasks[place], len(tasks))
                         self._done.add(place)
+                    except BaseException:
+                        self._progress.failed.append(tasks[place])
+                        raise
                     finally:
                         self._running.discard(place)
                         await _tell(changed)
         except DbInitError as error:
-            self.failures.append(error)
+            self._failures.append(error)
+        except asyncpg.PostgresError as error:
+            self._failures.append(statement_error(error, title="PostgreSQL refused what dbinit does for its history:"))
+        finally:
             await _tell(changed)
 
     async def _next(self, plan: Plan, changed: anyio.Condition) -> int | None:
         """Return the next step to run, when there is one; None if there will be none any more."""
         async with changed:
-            while not self.failures and len(self._done) + len(self._running) < len(plan.steps):
+            while not self._has_failed and len(self._done) + len(self._running) < len(plan.steps):
                 if (place := next(plan.ready(self._done, self._running), None)) is not None:
                     self._running.add(place)
                     return place
                 await changed.wait()
         return None
 
+    @property
+    def _has_failed(self) -> bool:
+        """Whether no more is to be begun: a step has failed, or a connection for them."""
+        return bool(self._progress.failed or self._failures)
+
     async def _take(self, connection: asyncpg.Connection, task: Task, of: int) -> None:
         """Run a step; one that gets into another's way is run again."""
-        self._step(Phase.APPLYING, file=task.path, migration=len(self.ran) + 1, migrations=of, statements=0)
+        self._step(Phase.APPLYING, file=task.path, migration=len(self._progress.ran) + 1, migrations=of, statements=0)
         pause = _FIRST_PAUSE
         for attempt in range(1, _RETRIES + 1):
             try:
                 ran = await (self._step_by_step if task.stepwise else self._at_once)(connection, task)
             except StatementError as error:
-                if task.stepwise or error.sqlstate not in _CONFLICTS or attempt == _RETRIES:
+                if error.sqlstate not in _CONFLICTS or attempt == _RETRIES:
                     raise
+                await rollback(connection)
+                await connection.execute(RESET)
                 logger.warning("%s got into another's way (%s); running it again", task.path, error.sqlstate)
                 await anyio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - no secret
                 pause *= 2
             else:
-                self.ran.append(ran)
+                self._progress.ran.append(ran)
                 log_ran(ran)
                 return
 
@@ -145,6 +161,8 @@ class Parallel:
                 await connection.execute(self._frame.record(ran, self._next_number()))
             await connection.execute(RESET)
         except asyncpg.PostgresError as error:
+            if is_connection_loss(error):
+                raise
             raise statement_error(error, title=f"PostgreSQL refused to commit {task.path}:") from None
         return ran
 
@@ -165,11 +183,14 @@ class Parallel:
     async def _unfinished_row(self, connection: asyncpg.Connection, task: Task) -> Row:
         known = task.step.recorded
         if isinstance(known, Row) and known.state in {State.UNFINISHED, State.REVERTING}:
-            return known
-        number = self._next_number()
-        await connection.execute(insertion(self._frame.schema, number, Entry(task.step, begun_state(task))))
+            self._begun[task.path] = known.id
+        if task.path not in self._begun:
+            number = self._next_number()
+            await connection.execute(insertion(self._frame.schema, number, Entry(task.step, begun_state(task))))
+            self._begun[task.path] = number
+        # Read each time, as it comes further with each attempt.
         ledger = await read_ledger(connection, self._frame.schema)
-        return next(row for row in ledger.rows if row.id == number)
+        return next(row for row in ledger.rows if row.id == self._begun[task.path])
 
     def _next_number(self) -> int:
         self._number += 1

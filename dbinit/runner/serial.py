@@ -30,23 +30,27 @@ from dbinit.sql.statement import Statement, Wanted
 from dbinit.stepwise import Journey
 from dbinit.transaction import rollback, transaction
 
-from .framing import RESET, Frame, OvertakenError, Ran, Run, begun_state, limits, raise_if_overtaken
-from .ledger import Entry, Ledger, LedgerProgress, Row, creation, insertion, read_ledger
+from .framing import RESET, Frame, OvertakenError, Progress, Ran, Run, begun_state, limits, raise_if_overtaken
+from .ledger import Entry, Ledger, LedgerProgress, Row, insertion, read_ledger
 
 __all__ = ["Serial", "announce", "log_ran"]
 
 logger = logging.getLogger("dbinit")
 
 _LARGEST = 256 * 1024  # characters in a message
+# Stands behind a step that is still open. A message that cannot be parsed aborts the transaction without having been
+# run, and this leads back to where the step had ended well.
+_ENDED = "dbinit_ended"
 _VERBS = {Action.APPLY: "Applied", Action.RESUME: "Applied", Action.REVERT: "Took back", Action.RECORD: "Recorded"}
 
 
 class _Open(NamedTuple):
-    """A step that has been run in a transaction which is still open, and when that began."""
+    """A step that has been run in a transaction which is still open, when that began, and what is to be done first."""
 
     task: Task
     statements: int
     began: float
+    first: str = ""
 
     @property
     def ran(self) -> Ran:
@@ -60,11 +64,11 @@ class Serial:
         connection: Where to run them, outside of any transaction.
         ledger: The history that they were planned from.
         run: What to work with; other connections are for scripts that cannot be one transaction.
+        progress: Told of what has been done.
     """
 
-    def __init__(self, connection: asyncpg.Connection, ledger: Ledger, run: Run) -> None:
-        self.ran: list[Ran] = []
-        """What has been done and recorded so far."""
+    def __init__(self, connection: asyncpg.Connection, ledger: Ledger, run: Run, progress: Progress) -> None:
+        self._progress = progress
         self._connection = connection
         self._frame = Frame(ledger, run.options)
         self._options, self._step, self._connect, self._hooks = run
@@ -74,7 +78,7 @@ class Serial:
         """Run all of them.
 
         Raises:
-            OvertakenError: The history has to be read again; what is in `ran` stands.
+            OvertakenError: The history has to be read again; what the progress says was done stands.
             StatementError: PostgreSQL refused a statement.
             DbInitError: One of them could not be run.
         """
@@ -84,8 +88,10 @@ class Serial:
                     announce(self._step, task, number, len(tasks))
                     await self._take(task, notices)
                 await self._settle()
-            except BaseException:
+            except BaseException as error:
                 await rollback(self._connection)
+                if isinstance(error, DbInitError | asyncpg.PostgresError):
+                    self._progress.failed.append(tasks[len(self._progress.ran)])
                 raise
 
     async def _take(self, task: Task, notices: list[asyncpg.PostgresLogMessage]) -> None:
@@ -106,20 +112,19 @@ class Serial:
         """Commit the step before and run this one, in one message."""
         began = time.monotonic()
         closing, self._frame.last = self._closing()
-        message = closing + self._frame.opening(task) + "\n;".join(found.text for found in statements)
+        texts = [found.text for found in statements]
+        message = closing + self._frame.opening(task) + "\n;".join([*texts, f"SAVEPOINT {_ENDED}"])
         notices.clear()
         try:
             await self._connection.execute(message)
         except asyncpg.PostgresError as error:
             if is_connection_loss(error):
                 raise
-            await rollback(self._connection)
-            await self._settled_or_failed(error)
-            raise_if_overtaken(error)
+            await self._recover(error)
             await self._with_care(task)  # which says exactly where it fails, or does not fail
             return
         self._settled()
-        self._open = _Open(task, len(statements), began)
+        self._open = _Open(task, len(statements), began, f"RELEASE SAVEPOINT {_ENDED};\n")
         if notices and statements and all(leaves_nothing(found.text) for found in statements):
             await rollback(self._connection)
             self._open = None
@@ -148,7 +153,7 @@ class Serial:
         """Return what records and commits the step that is open, and the number of the history's last row then."""
         if not self._open:
             return "", self._frame.last
-        return self._frame.closing(self._open.ran), self._frame.last + 1
+        return self._open.first + self._frame.closing(self._open.ran), self._frame.last + 1
 
     async def _settle(self) -> None:
         """Record and commit the step that is open, if any."""
@@ -167,18 +172,34 @@ class Serial:
         """Take note that the step that was open has been committed."""
         done, self._open = self._open, None
         if done:
-            self.ran.append(done.ran)
+            self._progress.ran.append(done.ran)
             log_ran(done.ran)
 
-    async def _settled_or_failed(self, error: asyncpg.PostgresError) -> None:
-        """Find out, behind a failed message, whether it committed the step before."""
+    async def _recover(self, error: asyncpg.PostgresError) -> None:
+        """See, behind a failed message, that the step before is committed, or tell why that was refused."""
         if not self._open:
+            await rollback(self._connection)
             return
+        self._frame.last -= 1
+        if await self._goes_back():
+            await self._settle()
+            return
+        await rollback(self._connection)
         ledger = await read_ledger(self._connection, self._frame.schema)
-        if ledger.last < self._frame.last:
-            self._frame.last -= 1
+        if ledger.last <= self._frame.last:
             raise self._refused(error) from None
+        self._frame.last += 1
         self._settled()
+
+    async def _goes_back(self) -> bool:
+        """Go back to the end of the step before, if its transaction is still there: nothing of the message was run."""
+        try:
+            await self._connection.execute(f"ROLLBACK TO SAVEPOINT {_ENDED}")
+        except asyncpg.PostgresError as error:
+            if is_connection_loss(error):
+                raise
+            return False
+        return True
 
     def _refused(self, error: asyncpg.PostgresError) -> DbInitError:
         path = self._open.task.path if self._open else ""
@@ -204,7 +225,7 @@ class Serial:
             await self._hooks.run_alone(Hook.AFTER_EACH, self._connection, task)
             await self._connection.execute(RESET)
         ran = Ran(task, count, time.monotonic() - began)
-        self.ran.append(ran)
+        self._progress.ran.append(ran)
         log_ran(ran)
 
     async def _unfinished_row(self, task: Task) -> Row:
@@ -219,7 +240,7 @@ class Serial:
         number = self._frame.last + 1
         async with transaction(self._connection):
             row = insertion(self._frame.schema, number, Entry(task.step, state))
-            await self._connection.execute(creation(ledger) + row)
+            await self._connection.execute((self._frame.creation() if not ledger.exists else "") + row)
         self._frame.last = number
         return (await read_ledger(self._connection, self._frame.schema)).rows[-1]
 

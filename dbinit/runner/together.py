@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 import asyncpg
 
-from dbinit.errors import ScriptError
+from dbinit.errors import DbInitError, ScriptError
 from dbinit.executor import run_script
 from dbinit.migrations.model import Hook
 from dbinit.migrations.preparation import Task
 from dbinit.readiness import Phase
 from dbinit.transaction import rollback
 
-from .framing import RESET, Frame, Ran, Run, limits, raise_if_overtaken
+from .framing import RESET, Frame, Progress, Ran, Run, begin, limits
 from .ledger import Ledger
 from .serial import announce, log_ran
 
@@ -23,8 +23,8 @@ logger = logging.getLogger("dbinit")
 
 
 async def run_together(
-    connection: asyncpg.Connection, ledger: Ledger, tasks: Sequence[Task], run: Run, *, keep: bool
-) -> list[Ran]:
+    connection: asyncpg.Connection, ledger: Ledger, tasks: Sequence[Task], run: Run, progress: Progress, *, keep: bool
+) -> None:
     """Run all steps in one transaction.
 
     Args:
@@ -32,6 +32,7 @@ async def run_together(
         ledger: The history that they were planned from.
         tasks: The steps.
         run: What to work with.
+        progress: Told of what has been done.
         keep: Whether to commit; else everything is rolled back.
 
     Raises:
@@ -41,10 +42,15 @@ async def run_together(
     frame = Frame(ledger, run.options)
     ran: list[Ran] = []
     try:
-        await _begin(connection, frame)
+        await begin(connection, frame)
         for number, task in enumerate(tasks, start=1):
             announce(run.step, task, number, len(tasks))
-            ran.append(await _run(connection, task, run))
+            try:
+                ran.append(await _run(connection, task, run))
+            except DbInitError:
+                progress.failed.append(task)
+                progress.undone += tasks[: number - 1]
+                raise
             await connection.execute(frame.record(ran[-1], frame.last + number))
         if keep:
             await connection.execute("COMMIT; " + RESET)
@@ -53,16 +59,7 @@ async def run_together(
     if keep:
         for done in ran:
             log_ran(done)
-    return ran
-
-
-async def _begin(connection: asyncpg.Connection, frame: Frame) -> None:
-    try:
-        await connection.execute(frame.opening())
-    except asyncpg.PostgresError as error:
-        await rollback(connection)
-        raise_if_overtaken(error)
-        raise
+    progress.ran += ran
 
 
 async def _run(connection: asyncpg.Connection, task: Task, run: Run) -> Ran:
