@@ -19,6 +19,7 @@ STEPS = {
     ("waiting", "applying"),
     ("waiting", "ready"),
     ("applying", "connecting"),
+    ("applying", "waiting"),
     ("applying", "ready"),
     ("ready", "connecting"),
     ("failed", "connecting"),
