@@ -49,9 +49,10 @@ async def _up(initializer: Initializer, chosen: argparse.Namespace) -> Answer:
 async def _down(initializer: Initializer, chosen: argparse.Namespace) -> Answer:
     from .migrations.request import Down  # noqa: PLC0415 - only here
 
-    if chosen.to and chosen.count:
+    if chosen.to is not None and chosen.count is not None:
         raise SettingsError(("down takes a number of migrations or --to VERSION, not both",))
-    request = Down(target=_version(chosen.to)) if chosen.to else Down(chosen.count or 1)
+    count = 1 if chosen.count is None else chosen.count
+    request = Down(count) if chosen.to is None else Down(target=_version(chosen.to))
     return _reported(await initializer.migrate(request))
 
 

@@ -92,7 +92,7 @@ def make_plan(request: Request, folder: Folder, rows: Iterable[Recorded], *, don
         case Up():
             return plan_up(folder, rows, target=request.target, allow_missing=request.allow_missing)
         case Down():
-            if request.target is None and done >= request.count:
+            if request.target is None and 0 < request.count <= done:
                 return Plan()
             return plan_down(folder, rows, count=request.count - done, target=request.target)
         case Redo():
