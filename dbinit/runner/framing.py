@@ -24,6 +24,7 @@ from .ledger import FENCE, Entry, Ledger, creation, fence, insertion
 
 __all__ = [
     "RESET",
+    "RESET_SETTINGS",
     "Frame",
     "OvertakenError",
     "Progress",
@@ -38,8 +39,10 @@ __all__ = [
 
 _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED;\n"
 # What a script has set must not reach the next one, be that one rolled back or not.
-RESET = "BEGIN; RESET SESSION AUTHORIZATION; RESET ALL; COMMIT;\n"
-"""Makes the session what it was when it began."""
+RESET_SETTINGS = "RESET SESSION AUTHORIZATION; RESET ALL;\n"
+"""Makes the session what it was when it began; inside a transaction."""
+RESET = f"BEGIN; {RESET_SETTINGS} COMMIT;\n"
+"""Does so in a transaction of its own."""
 
 _DONE = {
     Action.APPLY: State.APPLIED,

@@ -6,20 +6,28 @@ from collections.abc import Sequence
 
 import asyncpg
 
+from dbinit.backoff import is_connection_loss
 from dbinit.errors import DbInitError, ScriptError
 from dbinit.executor import run_script
+from dbinit.failure import statement_error
 from dbinit.migrations.model import Hook
 from dbinit.migrations.preparation import Task
 from dbinit.readiness import Phase
 from dbinit.transaction import rollback
 
-from .framing import RESET, Frame, Progress, Ran, Run, begin, limits
+from .framing import RESET, RESET_SETTINGS, Frame, Progress, Ran, Run, begin, limits
 from .ledger import Ledger
 from .serial import announce, log_ran
 
 __all__ = ["can_be_rehearsed", "refuse_stepwise", "run_together"]
 
 logger = logging.getLogger("dbinit")
+
+# Going back to the savepoint, the constraints are deferred again.
+_CHECK = """
+SAVEPOINT dbinit_check; SET CONSTRAINTS ALL IMMEDIATE;
+ROLLBACK TO SAVEPOINT dbinit_check; RELEASE SAVEPOINT dbinit_check;
+"""
 
 
 async def run_together(
@@ -45,21 +53,42 @@ async def run_together(
         await begin(connection, frame)
         for number, task in enumerate(tasks, start=1):
             announce(run.step, task, number, len(tasks))
-            try:
-                ran.append(await _run(connection, task, run))
-            except DbInitError:
-                progress.failed.append(task)
-                progress.undone += tasks[: number - 1]
-                raise
-            await connection.execute(frame.record(ran[-1], frame.last + number))
+            ran.append(await _run(connection, task, run))
+            await connection.execute(frame.record(ran[-1], frame.last + number) + RESET_SETTINGS)
+            if not keep:
+                await _check_deferred(connection, task)
         if keep:
-            await connection.execute("COMMIT; " + RESET)
+            await _commit(connection)
+    except DbInitError:
+        done = len(ran)
+        progress.undone += tasks[:done]
+        progress.failed += tasks[done : done + 1]
+        raise
     finally:
         await rollback(connection)  # in a rehearsal, or when something has failed; otherwise there is nothing left
     if keep:
-        for done in ran:
-            log_ran(done)
+        for found in ran:
+            log_ran(found)
     progress.ran += ran
+
+
+async def _commit(connection: asyncpg.Connection) -> None:
+    try:
+        await connection.execute("COMMIT; " + RESET)
+    except asyncpg.PostgresError as error:
+        if is_connection_loss(error):
+            raise
+        raise statement_error(error, title="PostgreSQL refused to commit the migrations:") from None
+
+
+async def _check_deferred(connection: asyncpg.Connection, task: Task) -> None:
+    """Let PostgreSQL check what it would check at the commit, and be none the wiser."""
+    try:
+        await connection.execute(_CHECK)
+    except asyncpg.PostgresError as error:
+        if is_connection_loss(error):
+            raise
+        raise statement_error(error, title=f"PostgreSQL would refuse to commit {task.path}:") from None
 
 
 async def _run(connection: asyncpg.Connection, task: Task, run: Run) -> Ran:
