@@ -1,0 +1,151 @@
+"""What is said when something fails or the server has something to say: which file, which line, which migration."""
+
+import asyncpg
+import pytest
+
+from dbinit import Outcome, StatementError
+
+from .kit import CHAIN, Project, history, relations
+
+Caplog = pytest.LogCaptureFixture
+
+
+async def test_a_mistake_of_grammar_is_not_blamed_on_the_one_before(
+    project: Project, connection: asyncpg.Connection
+) -> None:
+    project.write({**CHAIN, "002_two.sql": "CREATE TABLE two (id int);\nCREATE TABL three ();\n"})
+    with pytest.raises(StatementError) as caught:
+        await project.up()
+
+    found = caught.value
+    assert (found.sqlstate, found.line, found.column) == ("42601", 2, 8)
+    assert found.message.splitlines()[1:4] == [
+        f"{project.path('002_two.sql')}:2:8",
+        "  2 | CREATE TABL three ();",
+        "    |        ^",
+    ]
+    assert await history(connection) == [("001", "applied")]
+    assert await relations(connection) == {"one"}
+
+
+async def test_what_was_run_before_a_mistake_of_grammar_was_run_once(
+    project: Project, connection: asyncpg.Connection
+) -> None:
+    project.write({"001_one.sql": "CREATE TABLE one (id serial)"})
+    await project.up()
+    project.write({"002_two.sql": "INSERT INTO one DEFAULT VALUES", "003_three.sql": "CREATE TABL three ()"})
+    with pytest.raises(StatementError):
+        await project.up()
+    assert await connection.fetchval("SELECT id FROM one") == 1
+
+
+async def test_a_line_of_a_function_is_found(project: Project) -> None:
+    project.write(
+        {
+            "001_one.sql": "CREATE FUNCTION f() RETURNS int LANGUAGE plpgsql AS $$\nBEGIN\n  RETURN 1 / 0;\nEND $$;\n",
+            "002_two.sql": "CREATE TABLE two ();\n\nSELECT f();\n",
+            "003_three.sql": "SELECT 1;\n",
+        }
+    )
+    with pytest.raises(StatementError) as caught:
+        await project.up()
+    assert (caught.value.line, caught.value.column) == (3, 1)
+    assert "PL/pgSQL function f() line 3 at RETURN" in caught.value.message
+
+
+async def test_a_line_of_a_block_is_found(project: Project) -> None:
+    project.write({"001_one.sql": "CREATE TABLE one ();\nDO $$\nBEGIN\n  PERFORM 1 / 0;\nEND $$;\n"})
+    with pytest.raises(StatementError) as caught:
+        await project.up()
+    assert (caught.value.line, caught.value.column) == (4, 3)
+
+
+@pytest.mark.parametrize("last", [True, False])
+async def test_a_constraint_that_is_checked_at_the_commit_is_that_migrations(
+    last: bool,
+    project: Project,
+    connection: asyncpg.Connection,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    project.write(
+        {
+            "001_one.sql": "CREATE TABLE one (id int UNIQUE, of int REFERENCES one (id) DEFERRABLE INITIALLY DEFERRED)",
+            "002_two.sql": "INSERT INTO one VALUES (1, 7)",
+        }
+    )
+    if not last:
+        project.write({"003_three.sql": "CREATE TABLE three ()"})
+    with pytest.raises(StatementError, match="violates foreign key constraint") as caught:
+        await project.up()
+
+    assert caught.value.message.startswith(f"PostgreSQL refused to commit {project.path('002_two.sql')}:")
+    assert f"Failed: {project.path('002_two.sql')}." in caught.value.outcome
+    assert await history(connection) == [("001", "applied")]
+    assert await connection.fetchval("SELECT count(*) FROM one") == 0
+
+
+async def test_what_the_server_says_comes_with_file_and_line(project: Project, caplog: Caplog) -> None:
+    caplog.set_level("INFO", "dbinit")
+    project.write(
+        {
+            "001_one.sql": "CREATE TABLE one ();\nCREATE TABLE two ();\nCREATE TABLE IF NOT EXISTS one ();\n",
+            "002_two.sql": "DO $$ BEGIN\n  RAISE WARNING 'look here';\nEND $$;\n",
+            "003_three.sql": "CREATE TABLE three ();\n",
+        }
+    )
+    await project.up()
+    assert f'{project.path("001_one.sql")}:3: NOTICE: relation "one" already exists, skipping' in caplog.messages
+    assert f"{project.path('002_two.sql')}:1: WARNING: look here" in caplog.messages
+
+
+async def test_a_password_in_a_statement_is_not_repeated(project: Project) -> None:
+    project.write({"001_one.sql": "CREATE TABLE one ();\nALTER ROLE nobody_here PASSWORD 'hunter2-secret';\n"})
+    with pytest.raises(StatementError) as caught:
+        await project.up()
+    assert caught.value.line == 2
+    assert "hunter2" not in str(caught.value)
+
+
+SETTINGS = {
+    "search_path": (
+        "CREATE SCHEMA inner_room;\nSET search_path = inner_room;\nCREATE TABLE x ();\n",
+        '"$user", public',
+    ),
+    "role": ("SET ROLE pg_monitor;\nSELECT 1;\n", "none"),
+    "session_authorization": ("SET SESSION AUTHORIZATION pg_monitor;\nSELECT 1;\n", "postgres"),
+    "standard_conforming_strings": ("SET standard_conforming_strings = off;\nSELECT 'it\\'s';\n", "on"),
+    "work_mem": ("SELECT set_config('work_mem', '77MB', false);\n", "4MB"),
+}
+
+
+@pytest.mark.parametrize("kind", ["", "-- dbinit: no-transaction\n"])
+@pytest.mark.parametrize("name", SETTINGS)
+async def test_settings_do_not_reach_the_next(
+    name: str, kind: str, project: Project, connection: asyncpg.Connection
+) -> None:
+    script, expected = SETTINGS[name]
+    project.write(
+        {
+            "001_one.sql": kind + script,
+            "002_two.sql": f"CREATE TABLE public.two AS SELECT current_setting('{name}') AS found, E'\\\\' = '\\' AS plain;\n",
+        }
+    )
+    report = await project.up()
+    assert report.outcome is Outcome.APPLIED
+    found = await connection.fetchrow("SELECT found, plain FROM two")
+    assert found is not None
+    assert tuple(found) == (expected, True)
+
+
+async def test_settings_of_one_that_failed_do_not_reach_the_hook_for_it(
+    project: Project, connection: asyncpg.Connection
+) -> None:
+    project.write(
+        {
+            "001_one.sql": "CREATE TABLE one (who text)",
+            "002_two.sql": "-- dbinit: no-transaction\nSET ROLE pg_monitor;\nSET search_path = '';\nSELECT 1/0;\n",
+            "on_error.sql": "INSERT INTO one VALUES (current_user)",
+        }
+    )
+    with pytest.raises(StatementError):
+        await project.up()
+    assert await connection.fetchval("SELECT who FROM one") == "postgres"
