@@ -28,18 +28,17 @@ _BUILD = re.compile(
     rf"(?P<index>{_NAME}){_GAP}on{_GAP}(?:only{_GAP})?(?P<table>{_NAME}(?:\s*\.\s*{_NAME})*)",
     re.IGNORECASE | re.DOTALL,
 )
-# An index of that name on that table which is not valid, and which nobody is building at the moment.
-_LEFT_OVER = """
-SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname)
+# An index of that name on that table which is not valid, and whether somebody is building it at the moment.
+_INVALID = """
+SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname), EXISTS (
+    SELECT FROM pg_catalog.pg_stat_progress_create_index p
+    WHERE p.index_relid OPERATOR(pg_catalog.=) i.indexrelid
+)
 FROM pg_catalog.pg_index i
 JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) i.indexrelid
 JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
 WHERE NOT i.indisvalid AND c.relname OPERATOR(pg_catalog.=) {index}::pg_catalog.text
   AND i.indrelid OPERATOR(pg_catalog.=) pg_catalog.to_regclass({table})::pg_catalog.oid
-  AND NOT EXISTS (
-    SELECT FROM pg_catalog.pg_stat_progress_create_index p
-    WHERE p.index_relid OPERATOR(pg_catalog.=) i.indexrelid
-  )
 """
 _PROGRESS = """
 SELECT phase, blocks_done, blocks_total, tuples_done, tuples_total, lockers_done, lockers_total
@@ -69,7 +68,9 @@ async def index_build(
     """Do what is to be done around a statement that builds an index concurrently.
 
     Before it, an invalid index of that name is dropped: the statement would fail because of it, or, with IF NOT EXISTS,
-    leave it as it is. Meanwhile the progress is watched. When the statement fails, what it leaves over is dropped.
+    leave it as it is. But one that is still being built is waited for: the server goes on with it for a while when the
+    client that wanted it was killed. Meanwhile the progress is watched. When the statement fails, what it leaves over
+    is dropped.
 
     Args:
         connection: Where the statement is run, outside of any transaction.
@@ -77,6 +78,7 @@ async def index_build(
         index: What is built.
         step: Told of the progress.
     """
+    await _until_nobody_builds(connection, index, step)
     await _drop_left_over(connection, index)
     failure: Exception | None = None
     async with anyio.create_task_group() as tasks:
@@ -92,10 +94,26 @@ async def index_build(
         raise failure
 
 
+async def _until_nobody_builds(connection: asyncpg.Connection, index: Index, step: Step) -> None:
+    said = False
+    while any(building == "t" for _, building in await _invalid(connection, index)):
+        if not said:
+            said = True
+            logger.info("The index %s is still being built by another session; waiting for it...", index.name)
+            step(Phase.APPLYING, detail=f"index {index.name}: waiting for another session that builds it")
+        await anyio.sleep(_LOOK_EVERY)
+
+
+async def _invalid(connection: asyncpg.Connection, index: Index) -> list[list[str | None]]:
+    select = _INVALID.format(index=quote_literal(index.name), table=quote_literal(index.table))
+    return await fetch_rows(connection, select)
+
+
 async def _drop_left_over(connection: asyncpg.Connection, index: Index) -> None:
-    select = _LEFT_OVER.format(index=quote_literal(index.name), table=quote_literal(index.table))
     try:
-        for (name,) in await fetch_rows(connection, select):
+        for name, building in await _invalid(connection, index):
+            if building == "t":
+                continue
             logger.warning("The index %s is invalid, as its build has failed or was interrupted; dropping it", name)
             await connection.execute(f"DROP INDEX CONCURRENTLY {name}")
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:

@@ -3,6 +3,7 @@
 Begin, lock, fence and limits stand before a script, record and commit behind it.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple
@@ -15,7 +16,7 @@ from dbinit.lock import LOCKED, lock_key, lock_or_fail
 from dbinit.migrations.history import State
 from dbinit.migrations.plan import Action
 from dbinit.migrations.preparation import Task
-from dbinit.readiness import Step
+from dbinit.readiness import Phase, Step
 from dbinit.settings import InitOptions
 from dbinit.transaction import rollback
 
@@ -35,7 +36,10 @@ __all__ = [
     "limits",
     "outcome_of",
     "raise_if_overtaken",
+    "tell_of_waiting",
 ]
+
+logger = logging.getLogger("dbinit")
 
 _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED;\n"
 # What a script has set must not reach the next one, be that one rolled back or not.
@@ -148,6 +152,12 @@ async def begin(connection: asyncpg.Connection, frame: Frame) -> None:
         await rollback(connection)
         raise_if_overtaken(error)
         raise
+
+
+def tell_of_waiting(step: Step) -> None:
+    """Tell that another starter is waited for."""
+    logger.info("Another starter holds the migration lock; waiting for it to finish...")
+    step(Phase.WAITING)
 
 
 def outcome_of(error: DbInitError, tasks: Sequence[Task], progress: Progress) -> str:

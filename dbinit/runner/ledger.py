@@ -119,6 +119,11 @@ class Row(Recorded):
     applied_at: datetime | None = None
     seconds: float = 0.0
 
+    @property
+    def stand(self) -> tuple[int, State, int]:
+        """What becomes another when somebody goes on with the migration."""
+        return self.id, self.state, self.statements
+
 
 class Ledger(NamedTuple):
     """What the table holds.

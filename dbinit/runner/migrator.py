@@ -3,6 +3,7 @@
 import logging
 import time
 from datetime import timedelta
+from functools import partial
 from typing import NamedTuple
 
 import anyio
@@ -17,14 +18,13 @@ from dbinit.migrations.model import Folder, Hook
 from dbinit.migrations.plan import Plan
 from dbinit.migrations.preparation import Task, prepare, prepare_part
 from dbinit.migrations.request import Baseline, Down, Import, Redo, Request, Up, make_plan
-from dbinit.readiness import Phase
 from dbinit.sql.context import Context
 from dbinit.sql.survey import Survey
 from dbinit.transaction import ending_transaction, rollback
 
 from .adoption import other_histories, plan_import
 from .checking import check_syntax
-from .framing import RESET, Frame, OvertakenError, Progress, Ran, Run, begin, outcome_of
+from .framing import RESET, Frame, OvertakenError, Progress, Ran, Run, begin, outcome_of, tell_of_waiting
 from .hooks import HookRunner, Hooks
 from .ledger import Ledger, read_ledger
 from .parallel import Parallel
@@ -172,10 +172,7 @@ class Migrator:
     async def _wait(self, connection: asyncpg.Connection, deadline: float) -> None:
         options = self._run.options
 
-        def on_wait() -> None:
-            logger.info("Another starter holds the migration lock; waiting for it to finish...")
-            self._run.step(Phase.WAITING)
-
+        on_wait = partial(tell_of_waiting, self._run.step)
         left = timedelta(seconds=max(deadline - time.monotonic(), 0))
         await until_unlocked(connection, lock_key(options.history_schema), left, on_wait)
 

@@ -24,7 +24,7 @@ from dbinit.readiness import Phase
 from dbinit.stepwise import Journey
 from dbinit.transaction import rollback, transaction
 
-from .framing import RESET, Frame, Progress, Ran, Run, begun_state, limits, raise_if_overtaken
+from .framing import RESET, Frame, OvertakenError, Progress, Ran, Run, begun_state, limits, raise_if_overtaken
 from .ledger import Entry, Ledger, LedgerProgress, Row, insertion, read_ledger
 from .serial import log_ran
 
@@ -91,6 +91,9 @@ class Parallel:
             await rollback(self._guard)
             raise_if_overtaken(error)
             raise
+        ledger = await read_ledger(self._guard, self._frame.schema)
+        if [row.stand for row in ledger.rows] != [row.stand for row in self._ledger.rows]:
+            raise OvertakenError
 
     async def _work(self, plan: Plan, tasks: Sequence[Task], changed: anyio.Condition) -> None:
         """Take what is ready, until nothing is left that could become so."""

@@ -10,6 +10,7 @@ Scripts that cannot be one transaction are run statement by statement, while a c
 import logging
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import asyncpg
@@ -30,7 +31,18 @@ from dbinit.sql.statement import Statement, Wanted
 from dbinit.stepwise import Journey
 from dbinit.transaction import rollback, transaction
 
-from .framing import RESET, Frame, OvertakenError, Progress, Ran, Run, begun_state, limits, raise_if_overtaken
+from .framing import (
+    RESET,
+    Frame,
+    OvertakenError,
+    Progress,
+    Ran,
+    Run,
+    begun_state,
+    limits,
+    raise_if_overtaken,
+    tell_of_waiting,
+)
 from .ledger import Entry, Ledger, LedgerProgress, Row, insertion, read_ledger
 
 __all__ = ["Serial", "announce", "log_ran"]
@@ -213,8 +225,8 @@ class Serial:
         if not task.found:
             raise ValueError("only a script can be run step by step")
         began = time.monotonic()
-        guarding = self._connect()
-        async with guarding as guard, locked_transaction(guard, self._frame.key, self._options.lock_wait, _nothing):
+        guarding, on_wait = self._connect(), partial(tell_of_waiting, self._step)
+        async with guarding as guard, locked_transaction(guard, self._frame.key, self._options.lock_wait, on_wait):
             # The lock is idle while the work is done elsewhere, for as long as that takes.
             await guard.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
             row = await self._unfinished_row(task)
@@ -236,6 +248,8 @@ class Serial:
         known = task.step.recorded
         state = begun_state(task)
         if isinstance(known, Row) and known.state is state:
+            if known.stand not in {row.stand for row in ledger.rows}:
+                raise OvertakenError  # another starter has gone on with it
             return known
         number = self._frame.last + 1
         async with transaction(self._connection):
@@ -277,7 +291,3 @@ def _quick(task: Task) -> list[Statement] | None:
 
 def _shares(statement: str) -> bool:
     return company(statement) is not Company.NONE or leaves_nothing(statement)
-
-
-def _nothing() -> None:
-    pass

@@ -1,0 +1,138 @@
+"""Indexes that are built concurrently: watched, cleared up after, and never in the way of those who wait."""
+
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
+from functools import partial
+
+import anyio
+import asyncpg
+import pytest
+
+from dbinit import ExitCode, StatementError
+from dbinit.readiness import Readiness
+from tests.kit.patience import eventually_async
+from tests.kit.process import finished
+
+from .kit import Project
+
+BUILD = "CREATE INDEX CONCURRENTLY one_id ON one (id);\n"
+WAITERS = 5
+
+
+@pytest.fixture
+def indexed(project: Project) -> Project:
+    project.write({"001_one.sql": "CREATE TABLE one AS SELECT n AS id FROM generate_series(1, 1000) n"})
+    return project
+
+
+async def is_valid(connection: asyncpg.Connection) -> bool | None:
+    valid: bool | None = await connection.fetchval(
+        "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('one_id')"
+    )
+    return valid
+
+
+async def leave_invalid(connection: asyncpg.Connection) -> None:
+    """Leave over what an interrupted build leaves over."""
+    await connection.execute("INSERT INTO one VALUES (1)")
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await connection.execute("CREATE UNIQUE INDEX CONCURRENTLY one_id ON one (id)")
+    assert await is_valid(connection) is False
+
+
+@pytest.mark.parametrize("statement", [BUILD, BUILD.replace("one_id", "IF NOT EXISTS one_id")])
+async def test_an_invalid_left_over_is_built_again(
+    statement: str, indexed: Project, connection: asyncpg.Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    await indexed.up()
+    await leave_invalid(connection)
+    indexed.write({"002_index.sql": statement})
+    await indexed.up()
+    assert await is_valid(connection) is True
+    assert "one_id is invalid, as its build has failed or was interrupted; dropping it" in caplog.text
+
+
+async def test_a_build_that_fails_leaves_nothing_over(indexed: Project, connection: asyncpg.Connection) -> None:
+    await indexed.up()
+    await connection.execute("INSERT INTO one VALUES (1)")
+    indexed.write({"002_index.sql": BUILD.replace("INDEX", "UNIQUE INDEX")})
+    with pytest.raises(StatementError, match="could not create unique index"):
+        await indexed.up()
+    assert await is_valid(connection) is None
+
+    await connection.execute("DELETE FROM one WHERE ctid = (SELECT max(ctid) FROM one)")
+    await indexed.up()
+    assert await is_valid(connection) is True
+
+
+@asynccontextmanager
+async def held_up(project: Project) -> AsyncIterator[None]:
+    """Have the table written to in a transaction that is open: a build waits for its end."""
+    writer = await asyncpg.connect(project.url)
+    try:
+        async with writer.transaction():
+            await writer.execute("INSERT INTO one VALUES (0)")
+            yield
+    finally:
+        await writer.close()
+
+
+async def test_its_progress_reaches_the_observer(indexed: Project, connection: asyncpg.Connection) -> None:
+    await indexed.up()
+    indexed.write({"002_index.sql": BUILD})
+    details: list[str] = []
+    seen = anyio.Event()
+
+    def observe(readiness: Readiness) -> None:
+        if readiness.detail:
+            details.append(readiness.detail)
+            seen.set()
+
+    async with anyio.create_task_group() as tasks:
+        async with held_up(indexed):
+            tasks.start_soon(partial(indexed.up, observer=observe))
+            with anyio.fail_after(20):
+                await seen.wait()
+    assert details == ["index one_id: waiting for writers before build, 0 of 1 done"]
+    assert await is_valid(connection) is True
+
+
+async def test_five_waiters_and_a_build_do_not_lock_each_other_out(
+    indexed: Project, connection: asyncpg.Connection
+) -> None:
+    await indexed.up()
+    indexed.write({"002_index.sql": BUILD, "003_two.sql": "CREATE TABLE two ()"})
+
+    async def is_building() -> bool:
+        return bool(await connection.fetchval("SELECT count(*) FROM pg_stat_progress_create_index"))
+
+    with ExitStack() as stack:
+        async with held_up(indexed):
+            starters = [stack.enter_context(indexed.start())]
+            await eventually_async(is_building)
+            starters += [stack.enter_context(indexed.start()) for _ in range(WAITERS)]
+            for waiter in starters[1:]:
+                waiter.wait_for("Another starter holds the migration lock")
+        ends = [finished(starter, 60) for starter in starters]
+    assert [end.code for end in ends] == [ExitCode.OK] * (WAITERS + 1), [end.err for end in ends]
+    assert await is_valid(connection) is True
+
+
+async def test_an_orphan_that_still_builds_is_waited_for(indexed: Project, connection: asyncpg.Connection) -> None:
+    await indexed.up()
+    indexed.write({"002_index.sql": BUILD})
+
+    async def is_building() -> bool:
+        return bool(await connection.fetchval("SELECT count(*) FROM pg_stat_progress_create_index"))
+
+    with ExitStack() as stack:
+        async with held_up(indexed):
+            killed = stack.enter_context(indexed.start())
+            await eventually_async(is_building)
+            killed.popen.kill()
+            killed.wait()
+            second = stack.enter_context(indexed.start())
+            second.wait_for("one_id is still being built by another session")
+        assert second.wait() == ExitCode.OK, second.err
+        assert "invalid left-over" not in second.err
+    assert await is_valid(connection) is True
