@@ -76,15 +76,16 @@ class History:
         rows: The rows, oldest first.
 
     Attributes:
-        rows: By key the row that counts, in the order in which they were written, without the reverted ones.
+        rows: By key the row that counts, without the reverted ones, in the order in which they were applied: a repair
+            does not change it.
         versioned: Those of them that are not about repeatable migrations.
     """
 
     def __init__(self, rows: Iterable[Recorded]) -> None:
         self.rows: dict[str, Recorded] = {}
         for row in rows:
-            key = row.key
-            self.rows.pop(key, None)
-            if row.state is not State.REVERTED:
-                self.rows[key] = row
+            if row.state is State.REVERTED:
+                self.rows.pop(row.key, None)
+            else:
+                self.rows[row.key] = row
         self.versioned = [row for row in self.rows.values() if row.version is not None]
