@@ -43,9 +43,10 @@ class FileText:
         try:
             self.text = self.file.data.decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            line = error.object.count(b"\n", 0, error.start) + 1
-            byte = error.object[error.start]
-            self.problems.append(Problem(self.path, f"byte 0x{byte:02x} is not UTF-8; save the file as UTF-8", line))
+            before = error.object[: error.start]
+            line, column = before.count(b"\n") + 1, len(before[before.rfind(b"\n") + 1 :].decode()) + 1
+            message = f"byte 0x{error.object[error.start]:02x} is not UTF-8; save the file as UTF-8"
+            self.problems.append(Problem(self.path, message, line, column))
             return
         if (nul := self.text.find("\0")) >= 0:
             what = "there is a NUL byte, which PostgreSQL cannot take; remove it, or save the file as UTF-8"
