@@ -1,0 +1,79 @@
+"""Folders that cannot be used: one clear error each, before anything is touched."""
+
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from dbinit import ExitCode
+
+from .kit import CHAIN, Project
+
+MISTAKES: dict[str, tuple[dict[str, str | bytes], str]] = {
+    "two of one version": ({"01_other.sql": "SELECT 1"}, "001_one.sql"),
+    "an unknown annotation": (
+        {"004_x.sql": "-- dbinit: frobnicate\nSELECT 1"},
+        "004_x.sql:1:1: there is no annotation",
+    ),
+    "it depends on itself": ({"004_x.sql": "-- dbinit: depends 4\nSELECT 1"}, "004_x.sql: it depends on itself"),
+    "it depends on nobody known": ({"004_x.sql": "-- dbinit: depends 9\nSELECT 1"}, "004_x.sql: it depends on 9"),
+    "a down without an up": ({"004_x.down.sql": "SELECT 1"}, "004_x.down.sql"),
+    "an empty file": ({"004_x.sql": ""}, "004_x.sql"),
+    "only comments": ({"004_x.sql": "-- nothing\n"}, "004_x.sql:1:1: there is no SQL statement"),
+    "an empty down": ({"004_x.sql": "SELECT 1;\n-- dbinit: down\n"}, "004_x.sql:2:1: there is no SQL statement"),
+    "two ways back": ({"004_x.sql": "SELECT 1;\n-- dbinit: down\nSELECT 1", "004_x.down.sql": "SELECT 1"}, "004_x"),
+    "no text": ({"004_x.sql": b"SELECT '\xff'"}, "004_x.sql:1:9"),
+    "a name that is none": ({"four.sql": "SELECT 1"}, "four.sql: this is no name of a migration"),
+    "more than 64 bits": ({"18446744073709551616_x.sql": "SELECT 1"}, "has more than 64 bits"),
+    "no number of seconds": ({"004_x.sql": "-- dbinit: lock-timeout soon\nSELECT 1"}, "004_x.sql:1:1: lock-timeout"),
+    "files of another tool": ({"V4__x.sql": "SELECT 1"}, "V4__x.sql"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+async def test_a_mistake_is_named_and_nothing_changed(
+    name: str, project: Project, connection: asyncpg.Connection
+) -> None:
+    files, said = MISTAKES[name]
+    project.write({**CHAIN, **files})
+    end = project.run()
+    assert end.code == ExitCode.USAGE, end.err
+    assert said in end.err
+    assert await connection.fetchval("SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace") == 0
+
+
+async def test_all_mistakes_are_named_at_once(project: Project) -> None:
+    project.write({**CHAIN, "004_x.sql": "-- dbinit: frobnicate\nSELECT 1", "005_y.sql": "", "four.sql": "SELECT 1"})
+    end = project.run()
+    assert all(name in end.err for name in ("004_x.sql:1:1", "005_y.sql", "four.sql"))
+
+
+def test_a_folder_without_migrations(project: Project) -> None:
+    project.write({"README.md": "nothing here"})
+    end = project.run()
+    assert end.code == ExitCode.USAGE
+    assert str(project.folder) in end.err
+
+
+def test_a_folder_that_is_not_there(project: Project) -> None:
+    assert project.run().code == ExitCode.USAGE
+    assert project.run("down").code == ExitCode.USAGE
+
+
+def test_a_link_that_leads_out_of_the_folder(project: Project, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.sql"
+    secret.write_text("SELECT 1")
+    project.write(CHAIN)
+    (project.folder / "004_x.sql").symlink_to(secret)
+    end = project.run()
+    assert end.code == ExitCode.USAGE
+    assert "leads out of the folder" in end.err
+
+
+def test_a_file_that_may_not_be_read_or_is_a_folder(project: Project) -> None:
+    project.write(CHAIN)
+    (project.folder / "004_x.sql").symlink_to(project.folder / "gone.sql")
+    (project.folder / "005_y.sql").mkdir()
+    end = project.run("status", "--json")
+    assert end.code == ExitCode.OK, end.err
+    assert "004" not in end.out

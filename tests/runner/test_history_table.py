@@ -1,0 +1,121 @@
+"""The table of the history: where it may be, who may make it, and what it must look like."""
+
+from collections.abc import AsyncIterator
+from contextlib import ExitStack
+from itertools import count
+
+import asyncpg
+import pytest
+
+from dbinit import ExitCode, HistoryError, PrivilegeError
+from tests.kit.process import finished
+from tests.kit.server import Server
+
+from .kit import CHAIN, Project, history, relations
+
+_numbers = count()
+
+
+@pytest.fixture
+async def role(connection: asyncpg.Connection, database: str) -> AsyncIterator[str]:
+    """A role that may connect, and nothing more."""
+    name = f"{database}_role_{next(_numbers)}"
+    await connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'pw'")
+    yield name
+    await connection.execute(f"DROP OWNED BY {name}; DROP ROLE {name}")
+
+
+@pytest.mark.parametrize("shape", ["id int", "id bigint, format text, version text", "filename text, checksum text"])
+async def test_a_table_of_an_unknown_shape_is_refused(
+    shape: str, project: Project, connection: asyncpg.Connection
+) -> None:
+    await connection.execute(f"CREATE TABLE dbinit_migrations ({shape})")
+    project.write(CHAIN)
+    end = project.run()
+    assert end.code == ExitCode.HISTORY
+    assert 'the table "public".dbinit_migrations is no history that this dbinit can read' in end.err
+    assert await relations(connection) == set()
+
+
+@pytest.mark.parametrize(
+    "change", ["state = 'dreaming'", "kind = 'nonsense'", "version = 'x'", "down_transaction = '?'"]
+)
+async def test_a_row_that_makes_no_sense_is_refused(
+    change: str, project: Project, connection: asyncpg.Connection
+) -> None:
+    project.write(CHAIN)
+    await project.up()
+    await connection.execute(f"UPDATE dbinit_migrations SET {change} WHERE id = 1")
+    end = project.run("down", "3")
+    assert end.code == ExitCode.HISTORY, end.err
+    assert await relations(connection) == {"one", "two", "three"}
+
+
+async def test_what_a_newer_dbinit_wrote_is_left_alone(project: Project, connection: asyncpg.Connection) -> None:
+    project.write(CHAIN)
+    await project.up()
+    await connection.execute("UPDATE dbinit_migrations SET format = 2, dbinit_version = '99.1' WHERE id = 3")
+    project.write({"004_four.sql": "CREATE TABLE four ()"})
+    with pytest.raises(HistoryError, match=r"written by a newer dbinit \(99\.1\)"):
+        await project.up()
+    assert await relations(connection) == {"one", "two", "three"}
+
+
+async def test_a_role_that_may_not_create_it_is_told_so(
+    project: Project, connection: asyncpg.Connection, server: Server, database: str, role: str
+) -> None:
+    project.url = server.url(database, user=role, password="pw")
+    project.write({"001_one.sql": "SELECT 1"})
+    with pytest.raises(PrivilegeError, match="permission denied for schema public") as caught:
+        await project.up()
+    assert f"Not started" in caught.value.outcome or "Failed" in caught.value.outcome
+    assert await connection.fetchval("SELECT to_regclass('dbinit_migrations')") is None
+
+
+async def test_a_role_that_may_not_read_it_is_told_so(
+    project: Project, server: Server, database: str, role: str
+) -> None:
+    project.write(CHAIN)
+    await project.up()
+    project.url = server.url(database, user=role, password="pw")
+    end = project.run()
+    assert end.code == ExitCode.FAILED
+    assert "permission denied for table dbinit_migrations" in end.err
+
+
+async def test_a_schema_of_its_own_is_created(project: Project, connection: asyncpg.Connection) -> None:
+    project.write(CHAIN)
+    await project.up(history_schema="the room")
+    assert [what for what, _ in await history(connection, '"the room"')] == ["001", "002", "003"]
+    assert await connection.fetchval("SELECT to_regclass('public.dbinit_migrations')") is None
+
+
+@pytest.mark.parametrize("script", ["CREATE TABLE one (id int)", "CREATE TABLE one (id int); VACUUM one"])
+async def test_many_that_create_the_schema_at_once_succeed(
+    script: str, project: Project, connection: asyncpg.Connection
+) -> None:
+    project.write({"001_one.sql": script})
+    with ExitStack() as stack:
+        starters = [stack.enter_context(project.start(DBINIT_HISTORY_SCHEMA="room")) for _ in range(4)]
+        ends = [finished(starter) for starter in starters]
+    assert [end.code for end in ends] == [ExitCode.OK] * 4, [end.err for end in ends]
+    assert await history(connection, "room") == [("001", "applied")]
+
+
+async def test_a_schema_that_is_there_needs_no_right_to_create_one(
+    project: Project, connection: asyncpg.Connection, server: Server, database: str, role: str
+) -> None:
+    await connection.execute(f"CREATE SCHEMA room AUTHORIZATION {role}")
+    project.url = server.url(database, user=role, password="pw")
+    project.write({"001_one.sql": "CREATE TABLE room.one (id int)"})
+    await project.up(history_schema="room")
+    assert await history(connection, "room") == [("001", "applied")]
+
+
+async def test_histories_in_two_schemas_know_nothing_of_each_other(
+    project: Project, connection: asyncpg.Connection
+) -> None:
+    project.write({"001_one.sql": "CREATE TABLE IF NOT EXISTS one (id int)"})
+    await project.up(history_schema="a")
+    await project.up(history_schema="b")
+    assert await history(connection, "a") == await history(connection, "b") == [("001", "applied")]

@@ -1,0 +1,167 @@
+"""Hooks: files and callables, where they run, and what becomes of their failures."""
+
+import asyncpg
+import pytest
+
+from dbinit import DbInitError, ExitCode, StatementError
+from dbinit.folders import Down, Hook, HookCall, HookError, Hooks, Up
+
+from .kit import CHAIN, Project, history, relations
+
+NOTE = "INSERT INTO note VALUES (DEFAULT, '{}', pg_current_xact_id()::text);\n"
+TABLE = "CREATE TABLE IF NOT EXISTS note (id serial, what text, xid text);\n"
+FILES = {
+    "before_all.sql": TABLE + NOTE.format("before_all"),
+    "before_each.sql": NOTE.format("before_each"),
+    "after_each.sql": NOTE.format("after_each"),
+    "after_all.sql": NOTE.format("after_all"),
+}
+
+
+async def notes(connection: asyncpg.Connection) -> list[str]:
+    return [row["what"] for row in await connection.fetch("SELECT what FROM note ORDER BY id")]
+
+
+def recorder(calls: list[HookCall]) -> Hooks:
+    async def record(call: HookCall) -> None:
+        calls.append(call)
+
+    return Hooks(before_all=record, before_each=record, after_each=record, after_all=record, on_error=record)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+async def test_files_run_around_all_and_in_the_transaction_of_each(
+    jobs: int, project: Project, connection: asyncpg.Connection
+) -> None:
+    project.write({"001_one.sql": NOTE.format("one"), "002_two.sql": NOTE.format("two"), **FILES})
+    await project.up(jobs=jobs)
+
+    each = ["before_each", "one", "after_each", "before_each", "two", "after_each"]
+    assert await notes(connection) == ["before_all", *each, "after_all"]
+    xids = [row["xid"] for row in await connection.fetch("SELECT xid FROM note ORDER BY id")]
+    assert len(set(xids)) == 4
+    assert xids[1] == xids[2] == xids[3]
+
+
+async def test_they_run_only_where_something_is_applied(project: Project, connection: asyncpg.Connection) -> None:
+    project.write({**CHAIN, **FILES})
+    await project.up()
+    before = await notes(connection)
+    await project.up()
+    await project.migrate(Down())
+    assert await notes(connection) == before
+
+
+async def test_callables_are_told_what_they_are_called_for(project: Project) -> None:
+    project.write({name: CHAIN[name] for name in ("001_one.sql", "002_two.sql")})
+    calls: list[HookCall] = []
+    await project.up(hooks=recorder(calls))
+
+    path, other = project.path("001_one.sql"), project.path("002_two.sql")
+    assert [(call.hook, call.path, call.version, call.name) for call in calls] == [
+        (Hook.BEFORE_ALL, "", "", ""),
+        (Hook.BEFORE_EACH, path, "001", "one"),
+        (Hook.AFTER_EACH, path, "001", "one"),
+        (Hook.BEFORE_EACH, other, "002", "two"),
+        (Hook.AFTER_EACH, other, "002", "two"),
+        (Hook.AFTER_ALL, "", "", ""),
+    ]
+
+
+@pytest.mark.parametrize("request_", [Up(), Up(jobs=2), Up(single_transaction=True)], ids=["up", "jobs", "single"])
+async def test_a_callable_works_in_the_transaction_of_the_migration(
+    request_: Up, project: Project, connection: asyncpg.Connection
+) -> None:
+    async def fill(call: HookCall) -> None:
+        await call.connection.execute("INSERT INTO one VALUES ($1)", int(call.version))
+
+    project.write(CHAIN)
+    await project.migrate(request_, hooks=Hooks(after_each=fill))
+    xmins = "SELECT one.xmin::text = m.xmin::text FROM one JOIN dbinit_migrations m ON m.id = one.id"
+    assert [row[0] for row in await connection.fetch(xmins)] == [True] * 3
+
+
+@pytest.mark.parametrize(
+    ("failure", "said"),
+    [
+        (ValueError("no such thing"), "ValueError: no such thing"),
+        (FileNotFoundError(2, "No such file"), "FileNotFoundError"),
+        (KeyError("missing"), "KeyError: 'missing'"),
+    ],
+)
+@pytest.mark.parametrize("jobs", [1, 2])
+async def test_a_callable_that_fails_fails_its_step(
+    jobs: int, failure: Exception, said: str, project: Project, connection: asyncpg.Connection
+) -> None:
+    async def fail(call: HookCall) -> None:
+        if call.version == "002":
+            raise failure
+
+    project.write(CHAIN)
+    with pytest.raises(HookError, match=f"the hook after_each for .*002_two.sql failed: {said}") as caught:
+        await project.up(hooks=Hooks(after_each=fail), jobs=jobs)
+    assert f"Failed: {project.path('002_two.sql')}." in caught.value.outcome
+    assert await relations(connection) == {"one"}
+    assert await history(connection) == [("001", "applied")]
+
+
+async def test_sql_of_a_callable_that_fails_fails_its_step(project: Project, connection: asyncpg.Connection) -> None:
+    async def fail(call: HookCall) -> None:
+        await call.connection.execute("SELECT 1/0")
+
+    project.write(CHAIN)
+    with pytest.raises(HookError, match="division by zero"):
+        await project.up(hooks=Hooks(before_each=fail))
+    assert await relations(connection) == set()
+
+
+async def test_a_file_that_fails_is_named_with_its_line(project: Project, connection: asyncpg.Connection) -> None:
+    project.write({**CHAIN, "after_each.sql": "SELECT 1;\nSELECT 1/0;\n"})
+    with pytest.raises(StatementError) as caught:
+        await project.up()
+    assert f"{project.path('after_each.sql')}:2:1" in caught.value.message
+    assert await relations(connection) == set()
+
+
+@pytest.mark.parametrize("hook", ["before_all", "after_all"])
+async def test_one_about_all_that_fails_fails_the_run(
+    hook: str, project: Project, connection: asyncpg.Connection
+) -> None:
+    project.write({**CHAIN, f"{hook}.sql": "SELECT 1/0"})
+    assert project.run().code == ExitCode.FAILED
+    assert await relations(connection) == (set() if hook == "before_all" else {"one", "two", "three"})
+
+
+async def test_on_error_runs_behind_the_rollback_and_knows_why(
+    project: Project, connection: asyncpg.Connection
+) -> None:
+    project.write({**CHAIN, "003_three.sql": "INSERT INTO one VALUES (1);\nSELECT 1/0;\n"})
+    project.write({"on_error.sql": "INSERT INTO one VALUES (7)"})
+    calls: list[HookCall] = []
+    with pytest.raises(StatementError) as caught:
+        await project.up(hooks=recorder(calls))
+
+    assert (calls[-1].hook, calls[-1].error) == (Hook.ON_ERROR, caught.value)
+    assert await connection.fetchval("SELECT array_agg(id) FROM one") == [7]
+
+
+async def test_on_error_that_fails_does_not_hide_the_error(project: Project, caplog: pytest.LogCaptureFixture) -> None:
+    project.write({"001_one.sql": "SELECT 1/0", "on_error.sql": "SELECT nonsense"})
+    with pytest.raises(DbInitError, match="division by zero"):
+        await project.up()
+    assert "The hook on_error failed" in caplog.text
+
+
+async def test_a_rehearsal_runs_those_of_each_and_keeps_nothing(
+    project: Project, connection: asyncpg.Connection
+) -> None:
+    await connection.execute(TABLE)
+    project.write({**CHAIN, **FILES})
+    await project.migrate(Up(dry_run=True))
+    assert await notes(connection) == []
+
+
+async def test_what_runs_step_by_step_has_them_around_it(project: Project, connection: asyncpg.Connection) -> None:
+    project.write({"001_one.sql": "CREATE TABLE one ();\nVACUUM one;\n" + NOTE.format("one"), **FILES})
+    await project.up()
+    assert await notes(connection) == ["before_all", "before_each", "one", "after_each", "after_all"]

@@ -1,0 +1,148 @@
+"""What is said and recorded without running anything: status, plan, baseline, repair, new."""
+
+import json
+import re
+from typing import Any
+
+import asyncpg
+import pytest
+
+from dbinit import ExitCode, Outcome
+from dbinit.folders import Baseline, PlanError, Repair, Version
+from tests.kit.process import Finished
+
+from .kit import CHAIN, Project, history, relations
+
+
+def said(end: Finished) -> Any:
+    return json.loads(end.out)
+
+
+async def test_status_names_each_and_its_exit_code_says_whether_something_is_pending(project: Project) -> None:
+    project.write({name: CHAIN[name] for name in ("001_one.sql", "002_two.sql")})
+    await project.up()
+    assert project.run("status", "--exit-code").code == ExitCode.OK
+
+    project.write(CHAIN)
+    end = project.run("status", "--exit-code", "--json")
+    assert end.code == ExitCode.FAILED
+    found = said(end)
+    assert (found["format"], found["pending"]) == ("native", 1)
+    statuses = [(row["version"], row["name"], row["status"]) for row in found["migrations"]]
+    assert statuses == [("001", "one", "applied"), ("002", "two", "applied"), ("003", "three", "pending")]
+    assert found["migrations"][0]["applied_at"] is not None
+    assert project.run("status").code == ExitCode.OK
+
+
+async def test_status_changes_nothing(project: Project, connection: asyncpg.Connection) -> None:
+    project.write(CHAIN)
+    assert project.run("status").code == ExitCode.OK
+    assert await connection.fetchval("SELECT to_regclass('dbinit_migrations')") is None
+
+
+async def test_plan_says_what_would_run_and_how(project: Project, connection: asyncpg.Connection) -> None:
+    project.write({**CHAIN, "002_two.sql": "SELECT 1;\n\nCREATE INDEX CONCURRENTLY x ON one (id);\n"})
+    steps = said(project.run("plan", "--target", "2", "--json"))["steps"]
+    assert [(step["version"], step["statements"], step["transaction"]) for step in steps] == [
+        ("001", 1, True),
+        ("002", 2, False),
+    ]
+    assert steps[1]["because"].startswith("line 3: CREATE INDEX CONCURRENTLY")
+    assert await relations(connection) == set()
+
+
+async def test_a_plan_that_cannot_be_names_all_that_cannot_be_read(project: Project) -> None:
+    project.write({"001_one.sql": "SELECT 'open;\n", "002_two.sql": "SELECT 1;\n\\connect elsewhere\n"})
+    end = project.run()
+    assert end.code == ExitCode.FAILED
+    assert f"{project.path('001_one.sql')}:1:8" in end.err
+    assert f"{project.path('002_two.sql')}:2:1" in end.err
+
+
+async def test_a_baseline_records_without_running(project: Project, connection: asyncpg.Connection) -> None:
+    await connection.execute("CREATE TABLE users (); CREATE TABLE one (id int); CREATE TABLE two (id int)")
+    project.write(CHAIN)
+    report = await project.migrate(Baseline(Version.parse("2")))
+    assert (report.outcome, report.statements) == (Outcome.RECORDED, 0)
+    assert await history(connection) == [("001", "baseline"), ("002", "baseline")]
+
+    await project.up()
+    assert await relations(connection) == {"users", "one", "two", "three"}
+    with pytest.raises(PlanError, match="there is a history already"):
+        await project.migrate(Baseline(Version.parse("2")))
+
+
+async def test_a_baseline_needs_a_version_that_there_is(project: Project, connection: asyncpg.Connection) -> None:
+    project.write(CHAIN)
+    assert project.run("baseline", "8").code == ExitCode.HISTORY
+    assert project.run("baseline", "first").code == ExitCode.USAGE
+    assert await connection.fetchval("SELECT to_regclass('dbinit_migrations')") is None
+
+
+async def test_repair_accepts_an_edit_and_shows_it(project: Project, connection: asyncpg.Connection) -> None:
+    project.write(CHAIN)
+    await project.up()
+    project.write({"001_one.sql": CHAIN["001_one.sql"].replace("id int", "id bigint")})
+    end = project.run("repair")
+
+    assert end.code == ExitCode.OK, end.err
+    assert "-CREATE TABLE one (id int);" in end.out
+    assert "+CREATE TABLE one (id bigint);" in end.out
+    assert (await project.up()).outcome is Outcome.CURRENT
+    assert (await project.migrate(Repair())).outcome is Outcome.CURRENT
+    assert [what for what, _ in await history(connection)] == ["001", "002", "003", "001"]
+
+
+async def test_a_repaired_one_keeps_its_place_for_the_way_back(
+    project: Project, connection: asyncpg.Connection
+) -> None:
+    project.write(CHAIN)
+    await project.up()
+    project.write({"001_one.sql": CHAIN["001_one.sql"].replace("id int", "id bigint")})
+    await project.migrate(Repair())
+    assert project.run("down").code == ExitCode.OK
+    assert await relations(connection) == {"one", "two"}
+
+
+NEW = {
+    "native": (["001_add_books.sql"], "002_more.sql"),
+    "golang-migrate": (["000001_add_books.down.sql", "000001_add_books.up.sql"], "000002_more.up.sql"),
+    "goose": (["00001_add_books.sql"], "00002_more.sql"),
+    "flyway": (["V1__add_books.sql"], "V2__more.sql"),
+    "dbmate": ([r"\d{14}_add_books.sql"], r"\d{14}_more.sql"),
+    "sqlx": ([r"\d{14}_add_books.down.sql", r"\d{14}_add_books.up.sql"], r"\d{14}_more.up.sql"),
+}
+
+
+@pytest.mark.parametrize("name", NEW)
+async def test_a_new_migration_is_named_as_its_owner_names_it(name: str, project: Project) -> None:
+    files, second = NEW[name]
+    project.url = "postgresql://nobody@127.0.0.1:1/nothing"  # which is not asked
+    assert project.run("new", "add books", "--format", name).code == ExitCode.OK
+    created = sorted(file.name for file in project.folder.iterdir())
+    assert len(created) == len(files)
+    assert all(re.fullmatch(pattern, found) for pattern, found in zip(files, created, strict=True)), created
+
+    for file in project.folder.iterdir():
+        file.write_text(file.read_text().replace("\n\n", "\nSELECT 1;\n") or "SELECT 1;\n")
+    end = project.run("new", "more", "--json")
+    assert end.code == ExitCode.OK, end.err
+    assert any(re.fullmatch(second, path.rpartition("/")[2]) for path in said(end)["created"])
+    assert project.run("new", "../evil").code == ExitCode.USAGE
+
+
+async def test_an_error_is_json_too(project: Project) -> None:
+    project.write({"001_one.sql": "SELECT 1;\nSELECT 1/0;\n"})
+    end = project.run("up", "--json")
+    error = said(end)["error"]
+    assert end.code == error["exit_code"] == ExitCode.FAILED
+    assert (error["type"], error["sqlstate"], error["line"]) == ("StatementError", "22012", 2)
+
+
+async def test_a_run_is_json_too(project: Project) -> None:
+    project.write(CHAIN)
+    found = said(project.run("up", "--json"))
+    assert (found["outcome"], found["statements"]) == ("applied", 3)
+    assert [run["version"] for run in found["migrations"]] == ["001", "002", "003"]
+    assert said(project.run("down", "2", "--json"))["outcome"] == "reverted"
+    assert said(project.run("redo", "--json"))["outcome"] == "applied"
