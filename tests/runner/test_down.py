@@ -44,7 +44,7 @@ async def test_the_history_knows_the_way_back_when_the_files_are_gone(
     project.write(
         {
             **CHAIN,
-            "004_four.sql": "CREATE TABLE four (id int)\n;\n-- dbinit: down\n-- dbinit: no-transaction\nDROP TABLE four;\n",
+            "004_four.sql": "CREATE TABLE four ();\n-- dbinit: down\n-- dbinit: no-transaction\nDROP TABLE four;\n",
         }
     )
     await project.up()

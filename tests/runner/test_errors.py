@@ -60,11 +60,11 @@ async def test_a_line_of_a_block_is_found(project: Project) -> None:
     assert (caught.value.line, caught.value.column) == (4, 3)
 
 
-@pytest.mark.parametrize("last", [True, False])
+@pytest.mark.parametrize("further", [{}, {"003_three.sql": "CREATE TABLE three ()"}], ids=["the last", "another"])
 async def test_a_constraint_that_is_checked_at_the_commit_is_that_migrations(
-    last: bool,
+    further: dict[str, str],
     project: Project,
-    connection: asyncpg.Connection,  # noqa: FBT001 - a parameter of the test
+    connection: asyncpg.Connection,
 ) -> None:
     project.write(
         {
@@ -72,8 +72,7 @@ async def test_a_constraint_that_is_checked_at_the_commit_is_that_migrations(
             "002_two.sql": "INSERT INTO one VALUES (1, 7)",
         }
     )
-    if not last:
-        project.write({"003_three.sql": "CREATE TABLE three ()"})
+    project.write(further)
     with pytest.raises(StatementError, match="violates foreign key constraint") as caught:
         await project.up()
 
@@ -126,7 +125,8 @@ async def test_settings_do_not_reach_the_next(
     project.write(
         {
             "001_one.sql": kind + script,
-            "002_two.sql": f"CREATE TABLE public.two AS SELECT current_setting('{name}') AS found, E'\\\\' = '\\' AS plain;\n",
+            "002_two.sql": "CREATE TABLE public.two AS\n"
+            f"SELECT current_setting('{name}') AS found, E'\\\\' = '\\' AS plain;\n",
         }
     )
     report = await project.up()

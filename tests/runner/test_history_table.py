@@ -13,6 +13,7 @@ from tests.kit.server import Server
 
 from .kit import CHAIN, Project, history, relations
 
+WORD = "pw"
 _numbers = count()
 
 
@@ -20,7 +21,7 @@ _numbers = count()
 async def role(connection: asyncpg.Connection, database: str) -> AsyncIterator[str]:
     """A role that may connect, and nothing more."""
     name = f"{database}_role_{next(_numbers)}"
-    await connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'pw'")
+    await connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{WORD}'")
     yield name
     await connection.execute(f"DROP OWNED BY {name}; DROP ROLE {name}")
 
@@ -64,11 +65,11 @@ async def test_what_a_newer_dbinit_wrote_is_left_alone(project: Project, connect
 async def test_a_role_that_may_not_create_it_is_told_so(
     project: Project, connection: asyncpg.Connection, server: Server, database: str, role: str
 ) -> None:
-    project.url = server.url(database, user=role, password="pw")
+    project.url = server.url(database, user=role, password=WORD)
     project.write({"001_one.sql": "SELECT 1"})
     with pytest.raises(PrivilegeError, match="permission denied for schema public") as caught:
         await project.up()
-    assert f"Not started" in caught.value.outcome or "Failed" in caught.value.outcome
+    assert f"Failed: {project.path('001_one.sql')}." in caught.value.outcome
     assert await connection.fetchval("SELECT to_regclass('dbinit_migrations')") is None
 
 
@@ -77,7 +78,7 @@ async def test_a_role_that_may_not_read_it_is_told_so(
 ) -> None:
     project.write(CHAIN)
     await project.up()
-    project.url = server.url(database, user=role, password="pw")
+    project.url = server.url(database, user=role, password=WORD)
     end = project.run()
     assert end.code == ExitCode.FAILED
     assert "permission denied for table dbinit_migrations" in end.err
@@ -106,7 +107,7 @@ async def test_a_schema_that_is_there_needs_no_right_to_create_one(
     project: Project, connection: asyncpg.Connection, server: Server, database: str, role: str
 ) -> None:
     await connection.execute(f"CREATE SCHEMA room AUTHORIZATION {role}")
-    project.url = server.url(database, user=role, password="pw")
+    project.url = server.url(database, user=role, password=WORD)
     project.write({"001_one.sql": "CREATE TABLE room.one (id int)"})
     await project.up(history_schema="room")
     assert await history(connection, "room") == [("001", "applied")]

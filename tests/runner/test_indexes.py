@@ -88,11 +88,10 @@ async def test_its_progress_reaches_the_observer(indexed: Project, connection: a
             details.append(readiness.detail)
             seen.set()
 
-    async with anyio.create_task_group() as tasks:
-        async with held_up(indexed):
-            tasks.start_soon(partial(indexed.up, observer=observe))
-            with anyio.fail_after(20):
-                await seen.wait()
+    async with anyio.create_task_group() as tasks, held_up(indexed):
+        tasks.start_soon(partial(indexed.up, observer=observe))
+        with anyio.fail_after(20):
+            await seen.wait()
     assert details == ["index one_id: waiting for writers before build, 0 of 1 done"]
     assert await is_valid(connection) is True
 

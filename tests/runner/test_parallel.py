@@ -1,7 +1,7 @@
 """Several migrations at a time: in the order that they need, each in its own transaction, and none lost."""
 
-import asyncpg
 import anyio
+import asyncpg
 import pytest
 
 from dbinit import DbInitError, ExitCode, SourceError, StatementError
@@ -107,7 +107,7 @@ async def test_a_failure_lets_those_that_run_end_and_begins_no_more(
 
 async def test_two_that_fail_are_both_reported(project: Project, connection: asyncpg.Connection) -> None:
     names = ("001_a.sql", "002_b.sql")
-    project.write({name: f"{FREE}{THROUGH_GATE}SELECT 1/0" for name in names})
+    project.write(dict.fromkeys(names, f"{FREE}{THROUGH_GATE}SELECT 1/0"))
     await connection.execute("SELECT pg_advisory_lock($1)", GATE)
     async with anyio.create_task_group() as tasks:
 

@@ -125,7 +125,8 @@ async def test_a_change_of_the_role_does_not_keep_it_from_being_recorded(
 ) -> None:
     stepwise.write(
         {
-            "002_steps.sql": "VACUUM seen; SET ROLE pg_monitor; SELECT 1; VACUUM gate; RESET ROLE; INSERT INTO seen VALUES (1)",
+            "002_steps.sql": "VACUUM seen; SET ROLE pg_monitor; SELECT 1; VACUUM gate; RESET ROLE;\n"
+            "INSERT INTO seen VALUES (1)",
             "003_three.sql": "-- dbinit: depends 1\nCREATE TABLE three ()",
         }
     )

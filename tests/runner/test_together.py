@@ -41,7 +41,7 @@ async def test_a_single_transaction_refuses_what_cannot_be_part_of_it(
     project: Project, connection: asyncpg.Connection
 ) -> None:
     project.write({**CHAIN, "002_two.sql": ALONE})
-    with pytest.raises(ScriptError, match=f"cannot run in a transaction, and all were to be one: .*002_two.sql"):
+    with pytest.raises(ScriptError, match=r"cannot run in a transaction, and all were to be one: .*002_two\.sql"):
         await project.migrate(Up(single_transaction=True))
     assert await relations(connection) == set()
 
