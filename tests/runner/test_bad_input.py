@@ -5,7 +5,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from dbinit import ExitCode
+from dbinit import ExitCode, SourceError
 
 from .kit import CHAIN, Project
 
@@ -36,15 +36,16 @@ async def test_a_mistake_is_named_and_nothing_changed(
 ) -> None:
     files, said = MISTAKES[name]
     project.write({**CHAIN, **files})
-    end = project.run()
-    assert end.code == ExitCode.USAGE, end.err
-    assert said in end.err
+    with pytest.raises(SourceError) as caught:
+        await project.up()
+    assert said in caught.value.message
     assert await connection.fetchval("SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace") == 0
 
 
-async def test_all_mistakes_are_named_at_once(project: Project) -> None:
+def test_all_mistakes_are_named_at_once(project: Project) -> None:
     project.write({**CHAIN, "004_x.sql": "-- dbinit: frobnicate\nSELECT 1", "005_y.sql": "", "four.sql": "SELECT 1"})
     end = project.run()
+    assert end.code == ExitCode.USAGE
     assert all(name in end.err for name in ("004_x.sql:1:1", "005_y.sql", "four.sql"))
 
 

@@ -8,6 +8,7 @@ import asyncpg
 import pytest
 
 from dbinit import ExitCode, HistoryError, PrivilegeError
+from dbinit.folders import Down
 from tests.kit.process import finished
 from tests.kit.server import Server
 
@@ -32,9 +33,8 @@ async def test_a_table_of_an_unknown_shape_is_refused(
 ) -> None:
     await connection.execute(f"CREATE TABLE dbinit_migrations ({shape})")
     project.write(CHAIN)
-    end = project.run()
-    assert end.code == ExitCode.HISTORY
-    assert 'the table "public".dbinit_migrations is no history that this dbinit can read' in end.err
+    with pytest.raises(HistoryError, match="is no history that this dbinit can read"):
+        await project.up()
     assert await relations(connection) == set()
 
 
@@ -47,8 +47,8 @@ async def test_a_row_that_makes_no_sense_is_refused(
     project.write(CHAIN)
     await project.up()
     await connection.execute(f"UPDATE dbinit_migrations SET {change} WHERE id = 1")
-    end = project.run("down", "3")
-    assert end.code == ExitCode.HISTORY, end.err
+    with pytest.raises(HistoryError, match="is no history that this dbinit can read"):
+        await project.migrate(Down(3))
     assert await relations(connection) == {"one", "two", "three"}
 
 
@@ -79,9 +79,8 @@ async def test_a_role_that_may_not_read_it_is_told_so(
     project.write(CHAIN)
     await project.up()
     project.url = server.url(database, user=role, password=WORD)
-    end = project.run()
-    assert end.code == ExitCode.FAILED
-    assert "permission denied for table dbinit_migrations" in end.err
+    with pytest.raises(PrivilegeError, match="permission denied for table dbinit_migrations"):
+        await project.up()
 
 
 async def test_a_schema_of_its_own_is_created(project: Project, connection: asyncpg.Connection) -> None:

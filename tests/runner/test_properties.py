@@ -16,7 +16,7 @@ from tests.kit.server import Server
 
 from .kit import Project
 
-FEW = settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FEW = settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 NO_HISTORY = "--exclude-table=*.dbinit_migrations*"
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from dbinit import ExitCode, Outcome
 from dbinit.folders import Baseline, PlanError, Repair, Version
+from dbinit.verbs import new_migration
 from tests.kit.process import Finished
 
 from .kit import CHAIN, Project, history, relations
@@ -115,19 +116,24 @@ NEW = {
 
 
 @pytest.mark.parametrize("name", NEW)
-async def test_a_new_migration_is_named_as_its_owner_names_it(name: str, project: Project) -> None:
+def test_a_new_migration_is_named_as_its_owner_names_it(name: str, project: Project) -> None:
     files, second = NEW[name]
-    project.url = "postgresql://nobody@127.0.0.1:1/nothing"  # which is not asked
-    assert project.run("new", "add books", "--format", name).code == ExitCode.OK
+    new_migration(project.folder, name, "add books")
     created = sorted(file.name for file in project.folder.iterdir())
     assert len(created) == len(files)
     assert all(re.fullmatch(pattern, found) for pattern, found in zip(files, created, strict=True)), created
 
     for file in project.folder.iterdir():
         file.write_text(file.read_text().replace("\n\n", "\nSELECT 1;\n") or "SELECT 1;\n")
-    end = project.run("new", "more", "--json")
+    again = new_migration(project.folder, None, "more").data["created"]
+    assert any(re.fullmatch(second, path.rpartition("/")[2]) for path in again)
+
+
+def test_a_new_migration_needs_no_database(project: Project) -> None:
+    project.url = "postgresql://nobody@127.0.0.1:1/nothing"
+    end = project.run("new", "add books", "--json")
     assert end.code == ExitCode.OK, end.err
-    assert any(re.fullmatch(second, path.rpartition("/")[2]) for path in said(end)["created"])
+    assert said(end)["created"] == [project.path("001_add_books.sql")]
     assert project.run("new", "../evil").code == ExitCode.USAGE
 
 
