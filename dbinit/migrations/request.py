@@ -10,7 +10,7 @@ from .planner import plan_baseline, plan_repair, plan_up
 from .reversal import plan_down, plan_redo
 from .version import Version
 
-__all__ = ["Baseline", "Down", "Import", "Redo", "Repair", "Request", "Up", "make_plan"]
+__all__ = ["Baseline", "Down", "Import", "Redo", "Repair", "Request", "Up", "make_plan", "takes_back"]
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,11 @@ class Import:
 
 
 Request = Up | Down | Redo | Baseline | Repair | Import
+
+
+def takes_back(request: Request) -> bool:
+    """Tell whether what takes migrations back is needed to plan a request."""
+    return isinstance(request, Down | Redo)
 
 
 def make_plan(request: Request, folder: Folder, rows: Iterable[Recorded], *, done: int = 0) -> Plan:

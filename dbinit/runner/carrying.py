@@ -5,7 +5,7 @@ import asyncpg
 
 from dbinit.migrations.model import Folder
 from dbinit.migrations.preparation import Task, prepare
-from dbinit.migrations.request import Request
+from dbinit.migrations.request import Request, takes_back
 from dbinit.model import MigrationRun
 from dbinit.session import session_of
 from dbinit.settings import InitOptions
@@ -13,6 +13,7 @@ from dbinit.sql.context import Context
 
 from .framing import Run
 from .hooks import HookRunner, Hooks
+from .ledger import Ledger, read_ledger
 from .migrator import Migrator, plan_for
 from .surroundings import Surroundings
 
@@ -25,6 +26,7 @@ async def carry_out(
     request: Request,
     options: InitOptions,
     surroundings: Surroundings,
+    ledger: Ledger,
 ) -> tuple[MigrationRun, ...]:
     """Carry a request out.
 
@@ -34,6 +36,7 @@ async def carry_out(
         request: What is wanted.
         options: How.
         surroundings: What there is around the work.
+        ledger: The history as it was read just now.
 
     Raises:
         DbInitError: It could not be done; the error says what was.
@@ -42,7 +45,7 @@ async def carry_out(
     run = Run(options, surroundings.step, surroundings.connect_again, HookRunner({}, hooks))
     context = Context(options.variables, session_of(connection))
     migrator = Migrator(folder, request, context, run, hooks)
-    await migrator.carry_out(connection)
+    await migrator.carry_out(connection, ledger)
     return tuple(
         MigrationRun(
             str(ran.task.step.version or ""),
@@ -68,6 +71,7 @@ async def planned(connection: asyncpg.Connection, folder: Folder, request: Reque
     Raises:
         DbInitError: It cannot be done.
     """
-    _, plan = await plan_for(connection, folder, request, options.history_schema)
+    ledger = await read_ledger(connection, options.history_schema, with_downs=takes_back(request))
+    plan = await plan_for(connection, folder, request, ledger)
     context = Context(options.variables, session_of(connection))
     return await anyio.to_thread.run_sync(prepare, plan.steps, folder.format, context)

@@ -4,7 +4,6 @@ import logging
 import time
 from datetime import timedelta
 from functools import partial
-from typing import NamedTuple
 
 import anyio
 import asyncpg
@@ -17,7 +16,7 @@ from dbinit.lock import lock_key, until_unlocked
 from dbinit.migrations.model import Folder, Hook
 from dbinit.migrations.plan import Plan
 from dbinit.migrations.preparation import Task, prepare, prepare_part
-from dbinit.migrations.request import Baseline, Down, Import, Redo, Request, Up, make_plan
+from dbinit.migrations.request import Baseline, Import, Request, Up, make_plan, takes_back
 from dbinit.sql.context import Context
 from dbinit.sql.survey import Survey
 from dbinit.transaction import ending_transaction, rollback
@@ -36,34 +35,24 @@ __all__ = ["Migrator", "plan_for"]
 logger = logging.getLogger("dbinit")
 
 
-class Planned(NamedTuple):
-    """A plan, and the history that it was made from."""
-
-    ledger: Ledger
-    plan: Plan
-
-
 async def plan_for(
-    connection: asyncpg.Connection, folder: Folder, request: Request, schema: str, *, done: int = 0
-) -> Planned:
-    """Read the history and plan.
+    connection: asyncpg.Connection, folder: Folder, request: Request, ledger: Ledger, *, done: int = 0
+) -> Plan:
+    """Plan what is wanted.
 
     Args:
         connection: Where, outside of any transaction.
         folder: The folder.
         request: What is wanted.
-        schema: The schema of the history.
+        ledger: The history.
         done: How many steps of it have been taken already.
 
     Raises:
         PlanError: It cannot be done.
-        HistoryError: The history is not one that this version can read.
     """
-    ledger = await read_ledger(connection, schema, with_downs=isinstance(request, Down | Redo))
     if isinstance(request, Import):
-        plan = Plan() if done else await plan_import(connection, folder, list(ledger.rows), request.table)
-        return Planned(ledger, plan)
-    return Planned(ledger, make_plan(request, folder, ledger.rows, done=done))
+        return Plan() if done else await plan_import(connection, folder, list(ledger.rows), request.table)
+    return make_plan(request, folder, ledger.rows, done=done)
 
 
 class Migrator:
@@ -86,19 +75,19 @@ class Migrator:
         self._run = run
         self._callbacks = hooks
 
-    async def carry_out(self, connection: asyncpg.Connection) -> None:
+    async def carry_out(self, connection: asyncpg.Connection, ledger: Ledger) -> None:
         """Do what is wanted, or find that nothing is left to do.
 
         Args:
             connection: Where, outside of any transaction.
+            ledger: The history as it was read just now.
 
         Raises:
             DbInitError: It could not be done; the error says what was.
         """
         deadline = time.monotonic() + self._run.options.lock_wait.total_seconds()
         while True:
-            schema = self._run.options.history_schema
-            ledger, plan = await plan_for(connection, self._folder, self._request, schema, done=len(self.ran))
+            plan = await plan_for(connection, self._folder, self._request, ledger, done=len(self.ran))
             for note in plan.notes:
                 logger.warning("%s", note)
             if not plan.steps:
@@ -110,6 +99,7 @@ class Migrator:
                 await self._carry_out(connection, ledger, tasks)
             except OvertakenError:
                 await self._wait(connection, deadline)
+                ledger = await read_ledger(connection, ledger.schema, with_downs=takes_back(self._request))
             else:
                 return
 

@@ -13,13 +13,13 @@ from dbinit.errors import SchemaMissingError
 from dbinit.migrations.model import Folder
 from dbinit.migrations.planner import status
 from dbinit.migrations.preparation import Task
-from dbinit.migrations.request import Request, Up, make_plan
+from dbinit.migrations.request import Request, Up, make_plan, takes_back
 from dbinit.migrations.standing import Standing, Status
 from dbinit.model import Format, MigrationRun, Outcome, Report
 from dbinit.readiness import Phase
 from dbinit.settings import InitOptions
 
-from .ledger import Row, read_ledger, read_scripts
+from .ledger import Ledger, Row, read_ledger, read_scripts
 from .loading import load_folder
 from .surroundings import Surroundings
 
@@ -71,18 +71,20 @@ class FolderWork:
         folder = await self._load()
         async with self._surroundings.connect() as connection:
             self._surroundings.step(Phase.CHECKING)
-            ledger = await read_ledger(connection, self._options.history_schema)
+            ledger = await read_ledger(connection, self._options.history_schema, with_downs=takes_back(request))
             if isinstance(request, Up) and not (plan := make_plan(request, folder, ledger.rows)).steps:
                 for note in plan.notes:
                     logger.warning("%s", note)
                 logger.info("Database already initialized, skipping migration")
                 return self._report(Outcome.CURRENT, ())
-            return await self._carry_out(connection, folder, request)
+            return await self._carry_out(connection, folder, request, ledger)
 
-    async def _carry_out(self, connection: asyncpg.Connection, folder: Folder, request: Request) -> Report:
+    async def _carry_out(
+        self, connection: asyncpg.Connection, folder: Folder, request: Request, ledger: Ledger
+    ) -> Report:
         from .carrying import carry_out  # noqa: PLC0415 - most starts find nothing to do, and need none of it
 
-        ran = await carry_out(connection, folder, request, self._options, self._surroundings)
+        ran = await carry_out(connection, folder, request, self._options, self._surroundings, ledger)
         return self._report(_outcome(request, ran), ran)
 
     async def verify(self, deadline: float) -> Report:
