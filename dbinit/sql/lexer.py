@@ -1,9 +1,10 @@
 r"""Cuts a text into SQL statements and backslash commands, by psql's rules.
 
 A text is read in two ways that agree. `usual_statement()` is a pattern that takes a whole statement at once; all its
-quantifiers are possessive, so it runs in C and never goes back. What it does not take to a clean semicolon (a
-dollar sign inside a name, deep parentheses, a function body, an unclosed quote) is read again from its beginning by
-`Lexer._statement()`, token by token, which is exact. Both take time in proportion to the text, whatever it holds.
+quantifiers are possessive, so it runs in C and never goes back; `usual_part()` does the same for the parts of a
+routine whose body is SQL. What they do not take to a clean semicolon (a dollar sign inside a name, deep parentheses, a
+column named `end`, an unclosed quote) is read again from its beginning by `Lexer._statement()`, token by token, which
+is exact. All of it takes time in proportion to the text, whatever it holds.
 
 Where psql, which reads line by line, loses its way, the meaning of the SQL is followed instead: `x.end`, `AS end`
 and a `begin` without ATOMIC neither open nor close a function body, CREATE SCHEMA may hold one, and what continues
@@ -26,11 +27,13 @@ from .tokens import (
     LENIENT,
     NAMES,
     OPENINGS,
+    ROUTINE,
     SEMICOLONS,
     STANDARD,
     VARIABLE,
     compiled,
     exact,
+    usual_part,
     usual_statement,
     without_variables,
 )
@@ -229,10 +232,33 @@ class Lexer:
                     break
                 self.position = following
                 yield new(Piece, ("sql", start, end, following, ";"))
-            piece = self._read(start)
+            piece = (usual and self._routine(start)) or self._read(start)
             if not piece:
                 return
             yield piece
+
+    def _routine(self, start: int) -> Piece | None:
+        """Return CREATE FUNCTION or PROCEDURE with a body of SQL, if there is one at `start` and it is a usual one."""
+        text = self._text
+        if not compiled(ROUTINE).match(text, start):
+            return None
+        blocks = 0
+        for part in usual_part().finditer(text, start):
+            match part.lastgroup:
+                case "semicolon" if not blocks:
+                    if end := _trimmed(text, start, part.end(1)):
+                        self.position = part.end()
+                        return Piece("sql", start, end, self.position, ";")
+                    return None
+                case "begin":
+                    blocks += 1
+                case "case" if blocks:
+                    blocks += 1
+                case "end" if blocks:
+                    blocks -= 1
+                case None:
+                    return None
+        return None
 
     def resume(self) -> None:
         r"""Go on with the statement that the command just read stands in.

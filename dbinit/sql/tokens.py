@@ -16,11 +16,13 @@ __all__ = [
     "LENIENT",
     "NAMES",
     "OPENINGS",
+    "ROUTINE",
     "SEMICOLONS",
     "STANDARD",
     "VARIABLE",
     "compiled",
     "exact",
+    "usual_part",
     "usual_statement",
     "without_variables",
 ]
@@ -39,6 +41,7 @@ _WORD = f"{_LETTER}{_NAME}*+"
 KEYWORD = f"(?ai:begin|case|end)(?!{_NAME})"
 NAMES = f"{_NAME}*+"
 ATOMIC = f"(?ai:atomic)(?!{_NAME})"
+ROUTINE = rf"(?ai:create{_BLANK}++(?:or{_BLANK}++replace{_BLANK}++)?+(?:function|procedure))(?!{_NAME})"
 _ANY_WORD = f"[ACac]{_NAME}*+|[BEXbex](?!'){_NAME}*+"
 DOLLAR_TAG = rf"\$(?:{_LETTER}{_ALNUM}*+)?+\$"
 VARIABLE = rf""":(?:{_ALNUM}++|'{_ALNUM}++'|"{_ALNUM}++"|\{{\?{_ALNUM}++\}})"""
@@ -87,7 +90,9 @@ COMMAND = (
     r"|\\[^\\ \t-\r]*+(?:[^\n\\'\"`]++|'(?:[^\n\\']++|\\[^\n])*+'?+|\"[^\n\"]*+\"?+|`[^\n`]*+`?+)*+"
 )
 
-_USUAL_DEPTH = 6  # of parentheses, in a usual statement
+# Of parentheses, in a usual statement, and in a part of a body, which the server writes with many.
+_USUAL_DEPTH, _USUAL_DEPTH_IN_BODY = 6, 6
+_OTHER_IN_PARENTHESES = r"[\x00-!#%&*-,.0-\[\]-\xff]*+"  # all below 256 that begin no token of interest
 # pg_dump's, for bodies with dollar signs in them, and what people write.
 _USUAL_TAGS = ("_", "body", "BODY", "do", "DO", "f", "fn", "func", "function", "sql", "trigger", "procedure", "proc")
 
@@ -166,13 +171,50 @@ def usual_statement() -> re.Pattern[str]:
 
     It is for standard_conforming_strings.
     """
-    # All characters below 256 that begin no token of interest: inside parentheses, and outside.
-    inner, outer = r"[\x00-!#%&*-,.0-\[\]-\xff]*+", r"[\x00-!#%&*-,.0-:<-\[\]-\xff]*+"
-    nested = ""
-    for _ in range(_USUAL_DEPTH):
-        nested = rf"|\({_usual_tokens(inner, nested)}\)"
+    # All characters below 256 that begin no token of interest.
+    outer, nested = r"[\x00-!#%&*-,.0-:<-\[\]-\xff]*+", _usual_parentheses(_USUAL_DEPTH)
     void = rf"[; \t-\r]*+(?:(?:{_LINE_COMMENT}|{_COMMENT})[; \t-\r]*+)*+"
     return compiled(f"{void}({_usual_tokens(outer, nested)})(?:;|)")
+
+
+@cache
+def usual_part() -> re.Pattern[str]:
+    """Return what takes a usual part of a routine with a body of SQL: up to a semicolon or a keyword of blocks.
+
+    Group 1 is the part; the last group is named after what stands behind it, and is 1 if that is something else. It
+    is for standard_conforming_strings.
+    """
+    # A keyword is noticed by a letter of it that is rare. Where it may be but a name (x.end, AS end), the run stops.
+    words = "|".join(
+        (
+            "",
+            rf"[dD](?:(?<![nN][dD])|(?<![eE][nN][dD])|(?={_NAME}))",
+            rf"[cC](?!(?ai:ase)(?!{_NAME}))",
+            rf"[bB](?!(?ai:egin)(?!{_NAME}))",
+            rf"[aA](?:(?![sS])|(?=[sS]{_NAME})|[sS](?!{GAPS}{KEYWORD}))",
+            rf"\.(?!{GAPS}{KEYWORD})",
+            f":(?!{KEYWORD})",
+        )
+    )
+    other, nested = r"[\x00-!#%&*-,0-9<-@E-\[\]-`e-\xff]*+", _usual_parentheses(_USUAL_DEPTH_IN_BODY)
+    alone = {word: f"(?<!{_NAME}(?ai:{word}))(?!{_NAME})" for word in ("begin", "case", "end")}
+    stops = "|".join(
+        (
+            "(?P<semicolon>;)",
+            f"(?P<end>(?<=[eE][nN])[dD]{alone['end']})",
+            f"(?P<case>(?ai:case){alone['case']})",
+            f"(?P<begin>(?ai:begin){alone['begin']}{_GAP}++{ATOMIC})",
+        )
+    )
+    return compiled(f"({_usual_tokens(other, nested + words)})(?:{stops}|)")
+
+
+def _usual_parentheses(depth: int) -> str:
+    """Return the pattern of parentheses with usual tokens in them, as one more alternative; "" if `depth` is 0."""
+    nested = ""
+    for _ in range(depth):
+        nested = rf"|\({_usual_tokens(_OTHER_IN_PARENTHESES, nested)}\)"
+    return nested
 
 
 def _tagged() -> str:
