@@ -7,7 +7,12 @@ from benchmarks.measure import Row, table
 from dbinit.embedded import installed_binaries
 from tests.kit.server import Server
 
-_SECTIONS = ("startup", "splitting", "applying")  # modules, imported when needed: splitting needs what it is against
+_SECTIONS = (
+    "startup",
+    "splitting",
+    "applying",
+    "migrating",
+)  # modules, imported when needed: some need what they are against
 
 
 def main() -> None:

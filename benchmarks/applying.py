@@ -5,52 +5,24 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import asyncpg
 
 from benchmarks.corpus import copy_dump, definitions, fresh_database
 from benchmarks.measure import Row, Run, compare, time_call, watch_command
+from benchmarks.place import Cost, Place, far_away
 from dbinit import Initializer, InitOptions
 from dbinit.programs import give_to
 from dbinit.sql.lexer import split
-from tests.kit.latency import LatencyProxy
 from tests.kit.server import Server
 
 _GROUPS = 100  # of 20 statements
-_DELAY = 0.01  # seconds, in each round trip to the server far away
 _MB = 1 << 20
 _DUMP, _LARGE_DUMP = 200 * _MB, 1024 * _MB
 
 
-class _Place(NamedTuple):
-    """What to apply, and where.
-
-    Attributes:
-        server: The server.
-        proxy: What stands before it; None without.
-        script: The file.
-    """
-
-    server: Server
-    proxy: LatencyProxy | None
-    script: Path
-
-    def url(self, database: str) -> str:
-        """Return the URL of a database, by way of the proxy."""
-        url = self.server.url(database)
-        return url.replace(f":{self.server.port}/", f":{self.proxy.port}/") if self.proxy else url
-
-
-class _Cost(NamedTuple):
-    """What it took to apply a script once: seconds and, where they are counted, round trips."""
-
-    seconds: float
-    round_trips: int
-
-
-_Apply = Callable[[_Place, str], float]
-"""Applies the script of a place to the database with a URL; returns the seconds that took."""
+_Apply = Callable[[Place, Path, str], float]
+"""Applies a script to the database with a URL; returns the seconds that took."""
 
 
 def rows(server: Server) -> list[Row]:
@@ -65,53 +37,48 @@ def large(server: Server) -> list[Row]:
 
 def _near(server: Server) -> list[Row]:
     with _script(server) as script:
-        return list(_times(_Place(server, None, script), "apply 2,000 definitions", _QUICK | _SLOW, 3))
+        return list(_times(Place(server), script, "apply 2,000 definitions", _QUICK | _SLOW, 3))
 
 
 def _far(server: Server) -> list[Row]:
-    with _script(server) as script, LatencyProxy(server.port, _DELAY) as proxy:
-        place = _Place(server, proxy, script)
+    with _script(server) as script, far_away(server) as place:
         what = "apply 2,000 definitions, 10 ms away"
-        return [*_times(place, what, _QUICK, 3), *_times(place, what, _SLOW, 1)]
+        return [*_times(place, script, what, _QUICK, 3), *_times(place, script, what, _SLOW, 1)]
 
 
-def _times(place: _Place, what: str, peers: dict[str, _Apply], runs: int) -> Iterator[Row]:
-    """Compare the times, and the round trips where they are counted."""
-    rounds = [[_cost(place, apply) for apply in (_initializer, *peers.values())] for _ in range(runs)]
+def _times(place: Place, script: Path, what: str, peers: dict[str, _Apply], runs: int) -> Iterator[Row]:
+    rounds = [[_cost(place, script, apply) for apply in (_initializer, *peers.values())] for _ in range(runs)]
     for number, name in enumerate(peers, start=1):
-        yield compare(what, name, [(costs[0].seconds, costs[number].seconds) for costs in rounds])
-        if place.proxy:
-            trips = [(float(costs[0].round_trips), float(costs[number].round_trips)) for costs in rounds]
-            yield compare(what, name, trips, "round trips", lambda trips: trips)
+        yield from place.compare(what, name, [(costs[0], costs[number]) for costs in rounds])
 
 
-def _cost(place: _Place, apply: _Apply) -> _Cost:
-    """Apply the script to a fresh database."""
+def _cost(place: Place, script: Path, apply: _Apply) -> Cost:
+    """Apply a script to a fresh database."""
     with fresh_database(place.server) as name:
-        before = place.proxy.round_trips if place.proxy else 0
-        seconds = apply(place, place.url(name))
-        return _Cost(seconds, place.proxy.round_trips - before if place.proxy else 0)
+        return place.cost(lambda: apply(place, script, place.url(name)))
 
 
-def _initializer(place: _Place, url: str) -> float:
+def _initializer(_: Place, script: Path, url: str) -> float:
     async def work() -> None:
-        async with Initializer(InitOptions(database_url=url, migrations_path=place.script)):
+        async with Initializer(InitOptions(database_url=url, migrations_path=script)):
             pass
 
     return asyncio.run(time_call(work))
 
 
-def _one_execute(place: _Place, url: str) -> float:
+def _one_execute(_: Place, script: Path, url: str) -> float:
+    text = script.read_text()
+
     async def work() -> None:
         connection = await asyncpg.connect(url)
-        await connection.execute(place.script.read_text())
+        await connection.execute(text)
         await connection.close()
 
     return asyncio.run(time_call(work))
 
 
-def _one_by_one(place: _Place, url: str) -> float:
-    text = place.script.read_text()
+def _one_by_one(_: Place, script: Path, url: str) -> float:
+    text = script.read_text()
     statements = [text[piece.start : piece.end] for piece in split(text)]
 
     async def work() -> None:
@@ -124,8 +91,8 @@ def _one_by_one(place: _Place, url: str) -> float:
     return asyncio.run(time_call(work))
 
 
-def _psql(place: _Place, url: str) -> float:
-    return watch_command(*_psql_command(place.server, url, place.script)).seconds
+def _psql(place: Place, script: Path, url: str) -> float:
+    return watch_command(*_psql_command(place.server, url, script)).seconds
 
 
 def _psql_command(server: Server, url: str, script: Path) -> list[str]:

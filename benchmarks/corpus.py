@@ -114,12 +114,24 @@ def copy_dump(server: Server, file: Path, size: int) -> None:
         server.run("pg_dump", "--no-owner", *where)
 
 
+def migrations(count: int) -> list[str]:
+    """Return migrations of 10 statements each: tables, indexes, a function, comments and a grant."""
+    return [_group(number, tables=3) for number in range(count)]
+
+
 def definitions(groups: int) -> str:
     """Return a script of 20 statements times `groups`: tables, indexes, functions, comments and grants."""
     return "".join(_group(number) for number in range(groups))
 
 
-def _group(number: int) -> str:
-    tables = [f"t{number}_{n}" for n in range(6)]
-    parts = (_TABLE, tables), (_INDEX, tables), (_FUNCTION, tables[:3]), (_COMMENT, tables[:4]), (_GRANT, tables[:1])
+def _group(number: int, tables: int = 6) -> str:
+    names = [f"t{number}_{n}" for n in range(tables)]
+    functions, comments = tables // 2, tables * 2 // 3
+    parts = (
+        (_TABLE, names),
+        (_INDEX, names),
+        (_FUNCTION, names[:functions]),
+        (_COMMENT, names[:comments]),
+        (_GRANT, names[:1]),
+    )
     return "".join(template.format(name=name) for template, names in parts for name in names)

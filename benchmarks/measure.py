@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 # It reports on its child: a process that is started by a large one counts that one's memory as its own.
@@ -58,10 +59,10 @@ def time_command(*words: str) -> float:
     return time.perf_counter() - began
 
 
-def watch_command(*command: str) -> Run:
-    """Run a process to its end, and return what it took."""
+def watch_command(*command: str, folder: Path | None = None) -> Run:
+    """Run a process to its end, in a folder or in ours, and return what it took."""
     watched = [sys.executable, "-S", "-c", _WATCHER, *command]
-    done = subprocess.run(watched, check=True, capture_output=True, env=_environment())
+    done = subprocess.run(watched, check=True, capture_output=True, env=_environment(), cwd=folder)
     seconds, peak = done.stdout.split()
     return Run(float(seconds), int(peak) * _PEAK_UNIT)
 
