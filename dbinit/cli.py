@@ -104,22 +104,40 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         super().error(_URL.sub("a URL, which goes behind --url", message))
 
+    def format_help(self) -> str:
+        self.formatter_class = argparse.RawDescriptionHelpFormatter
+        return super().format_help()
+
+    def format_usage(self) -> str:
+        self.formatter_class = argparse.RawDescriptionHelpFormatter
+        return super().format_usage()
+
+
+class _Formatter(argparse.HelpFormatter):
+    """Formats nothing: each argument that is added makes one, and to look for the terminal's width takes long."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=80)
+
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m dbinit",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Formatter,
     )
     parser.add_argument("--version", action="version", version=f"dbinit {__version__}")
     _add_common(parser)
-    commands = parser.add_subparsers(dest="command", metavar="command")
+    commands = parser.add_subparsers(prog=parser.prog, dest="command", metavar="command")
+    # What stood before the command must not be overwritten by the command's own defaults.
+    common = _Parser(add_help=False, formatter_class=_Formatter)
+    _add_common(common, default=argparse.SUPPRESS)
     for name, text in _COMMANDS.items():
-        command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-        if name != "split":
-            # What stood before the command must not be overwritten by the command's own defaults.
-            _add_common(command, default=argparse.SUPPRESS)
+        description, parents = text[0].upper() + text[1:] + ".", [] if name == "split" else [common]
+        command = commands.add_parser(
+            name, help=text, description=description, parents=parents, formatter_class=_Formatter
+        )
         for words, settings in _ARGUMENTS.get(name, {}).items():
             command.add_argument(*words.split(), **settings)
     split = commands.choices["split"]

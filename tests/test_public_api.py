@@ -193,9 +193,10 @@ def test_the_words_that_settings_json_and_health_bodies_use(kind: type[enum.Enum
     assert [member.value for member in kind] == values
 
 
-def run(program: str) -> Any:
+def run(program: str, *arguments: str) -> Any:
     """Run a program in a fresh interpreter, and return what it prints as JSON."""
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", program, *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
 
 
@@ -229,6 +230,37 @@ def test_importing_dbinit_imports_nothing_that_is_not_needed() -> None:
     loaded = set(run("import dbinit, json, sys; print(json.dumps(sorted(sys.modules)))"))
     assert "dbinit.initializer" in loaded
     assert loaded & UNUSED == set()
+
+
+STARTED = """
+import asyncio, json, sys
+from dbinit import InitOptions, Initializer
+
+async def main():
+    async with Initializer(InitOptions(database_url=sys.argv[1], migrations_path=sys.argv[2])):
+        pass
+
+asyncio.run(main())
+print(json.dumps(sorted(sys.modules)))
+"""
+NEEDED_TO_APPLY = {
+    "anyio._backends._asyncio",
+    "dbinit.migrations.preparation",
+    "dbinit.runner.carrying",
+    "dbinit.runner.hooks",
+    "dbinit.runner.migrator",
+    "dbinit.sql.facts",
+    "dbinit.sql.tokens",
+}
+OTHER_FORMATS = {f"dbinit.migrations.{name}" for name in ("dbmate", "flyway", "golang_migrate", "goose", "sqlx")}
+
+
+def test_a_start_with_a_folder_imports_nothing_that_is_not_needed(database_url: str, tmp_path: Path) -> None:
+    (tmp_path / "001_a.sql").write_text("CREATE TABLE a ();")
+    first, second = (set(run(STARTED, database_url, str(tmp_path))) for _ in range(2))
+    assert first >= NEEDED_TO_APPLY
+    assert "dbinit.migrations.native" in second
+    assert second & (UNUSED | NEEDED_TO_APPLY | OTHER_FORMATS) == set()
 
 
 def test_importing_dbinit_fastapi_needs_no_further_extra() -> None:

@@ -18,10 +18,10 @@ __all__ = ["Annotated", "Section", "read_annotations"]
 
 # Without the colon it is an annotation only if nothing else can be meant: a comment may begin with "dbinit".
 # A carriage return ends a line too, as it ends a comment for PostgreSQL.
-_LINE = re.compile(
-    r"--[ \t]*dbinit(?:[ \t]*:(?P<words>[^\r\n]*)|[ \t]+(?P<bare>"
-    r"(?:down|no-transaction)|(?:depends|lock-timeout|compatible-with)[ \t][^\r\n]*))(?=[\r\n]|\Z)",
-    re.IGNORECASE,
+# Kept as text, and compiled when a file has a comment at all.
+_LINE = (
+    r"(?i)--[ \t]*dbinit(?:[ \t]*:(?P<words>[^\r\n]*)|[ \t]+(?P<bare>"
+    r"(?:down|no-transaction)|(?:depends|lock-timeout|compatible-with)[ \t][^\r\n]*))(?=[\r\n]|\Z)"
 )
 
 
@@ -90,7 +90,7 @@ def read_annotations(text: FileText, *, is_down: bool = False) -> Annotated:
 
 
 def _annotations(text: FileText) -> Iterator[tuple[int, str]]:
-    for match in _LINE.finditer(text.text):
+    for match in re.finditer(_LINE, text.text) if "--" in text.text else ():
         at = match.start()
         before = text.text[max(text.text.rfind("\n", 0, at), text.text.rfind("\r", 0, at)) + 1 : at]
         words = " ".join((match["words"] or match["bare"] or "").split())

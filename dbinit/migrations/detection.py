@@ -10,7 +10,7 @@ from typing import NamedTuple
 from .model import File, Format
 from .native import is_native_name
 from .problems import FolderError, Problem
-from .text import base_name
+from .text import BYTE_ORDER_MARK, base_name
 from .version import Version
 
 __all__ = ["Detected", "detect", "is_read"]
@@ -22,6 +22,8 @@ class Detected(NamedTuple):
     format: Format
     reason: str
 
+
+# Patterns are kept as text, and compiled when there is a file that they may fit.
 
 # Marks of the formats that are read, and of those that are not, behind the dashes of a comment.
 _MARKS: dict[Format | str, str] = {
@@ -38,25 +40,23 @@ _MARKS: dict[Format | str, str] = {
     "graphile-migrate": r"(?<=!)[ \t]*(?:previous|hash):",
 }
 _OWNERS: tuple[Format | str, ...] = tuple(_MARKS)
-_MARK = re.compile(
-    r"^[ \t]*--[-!]*[ \t]*(?:" + "|".join(f"({pattern})" for pattern in _MARKS.values()) + ")",
-    re.MULTILINE | re.IGNORECASE,
-)
-_NAMES: dict[Format | str, re.Pattern[str]] = {
-    Format.FLYWAY: re.compile(r"(?:.*/)?(?:[VUB][0-9][0-9._]*|R)__[^/]*\.sql", re.DOTALL),
-    "Atlas": re.compile(r"atlas\.sum"),
-    "alembic": re.compile(r"env\.py|script\.py\.mako|(?:.*/)?versions/[^/]+\.py"),
-    "yoyo": re.compile(r".*\.rollback\.sql|[0-9]+\.[^/]+(?<!\.up)(?<!\.down)\.sql"),
-    "Liquibase": re.compile(r"(?:.*/)?[^/]*changelog[^/]*\.(?:xml|ya?ml|json)", re.IGNORECASE),
-    "refinery": re.compile(r"[VU][0-9]+__[^/]*\.rs"),
-    "sqitch": re.compile(r"sqitch\.(?:plan|conf)"),
-    "Prisma": re.compile(r"migration_lock\.toml|[^/]+/migration\.sql"),
-    "tern": re.compile(r"tern\.conf"),
+_MARK = r"(?mi)^[ \t]*--[-!]*[ \t]*(?:" + "|".join(f"({pattern})" for pattern in _MARKS.values()) + ")"
+_NAMES: dict[Format | str, str] = {
+    Format.FLYWAY: r"(?s)(?:.*/)?(?:[VUB][0-9][0-9._]*|R)__[^/]*\.sql",
+    "Atlas": r"atlas\.sum",
+    "alembic": r"env\.py|script\.py\.mako|(?:.*/)?versions/[^/]+\.py",
+    "yoyo": r".*\.rollback\.sql|[0-9]+\.[^/]+(?<!\.up)(?<!\.down)\.sql",
+    "Liquibase": r"(?i)(?:.*/)?[^/]*changelog[^/]*\.(?:xml|ya?ml|json)",
+    "refinery": r"[VU][0-9]+__[^/]*\.rs",
+    "sqitch": r"sqitch\.(?:plan|conf)",
+    "Prisma": r"migration_lock\.toml|[^/]+/migration\.sql",
+    "tern": r"tern\.conf",
 }
-_FLYWAY_VERSION = re.compile(r"(?P<prefix>[VU])(?P<version>[0-9][0-9._]*?)__.*\.sql", re.ASCII | re.DOTALL)
-_UP = re.compile(r"[0-9]+_.*\.up\..*", re.DOTALL)
-_PAIR = re.compile(r"[0-9]+_.*\.(?:up|down)\..*", re.DOTALL)
-_PLAIN = re.compile(r"[0-9]+_.*(?<!\.up)(?<!\.down)\.sql", re.DOTALL)
+_COMMON = r"[0-9]+_[^/]*(?<!\.rollback)\.sql"  # what none of these fits
+_FLYWAY_VERSION = r"(?as)(?P<prefix>[VU])(?P<version>[0-9][0-9._]*?)__.*\.sql"
+_UP = r"(?s)[0-9]+_.*\.up\..*"
+_PAIR = r"(?s)[0-9]+_.*\.(?:up|down)\..*"
+_PLAIN = r"(?s)[0-9]+_.*(?<!\.up)(?<!\.down)\.sql"
 _SQLX_MARK = b"-- no-transaction"
 _ADVICE = (
     "leave it to {owner}, or write its migrations as files NNN_name.sql with a -- dbinit: down line before what takes"
@@ -67,7 +67,7 @@ _FORCE = "separate the files, or force a format: " + ", ".join(known.value for k
 
 def is_read(name: str) -> bool:
     """Tell whether what is in a file counts, not only its name."""
-    return name.endswith((".sql", ".sql.conf")) or _PAIR.fullmatch(name) is not None
+    return name.endswith((".sql", ".sql.conf")) or re.fullmatch(_PAIR, name) is not None
 
 
 def detect(path: str, files: Iterable[File]) -> Detected:
@@ -108,9 +108,10 @@ def _evidence(files: Sequence[File]) -> dict[Format | str, str]:
 
 def _signs(files: Sequence[File]) -> Iterator[tuple[Format | str, str]]:
     for file in files:
-        for owner, pattern in _NAMES.items():
-            if pattern.fullmatch(file.name):
-                yield owner, f"there is a file {file.name}"
+        if not re.fullmatch(_COMMON, file.name):
+            for owner, pattern in _NAMES.items():
+                if re.fullmatch(pattern, file.name):
+                    yield owner, f"there is a file {file.name}"
         for owner in _owners_of_marks(file):
             yield owner, f"{file.name} has its marks"
     yield from _signs_of_pairs(files)
@@ -121,21 +122,23 @@ def _signs_of_pairs(files: Sequence[File]) -> Iterator[tuple[Format | str, str]]
     if marked := next((file.name for file in files if file.data.startswith(_SQLX_MARK)), ""):
         yield Format.SQLX, f"{marked} begins with {_SQLX_MARK.decode()}"
         return
-    pair = next((file.name for file in files if _UP.fullmatch(file.name)), "")
-    plain = next((file.name for file in files if _PLAIN.fullmatch(file.name)), "")
-    if pair:
-        yield Format.GOLANG_MIGRATE, f"there is a file {pair}"
-    if pair and plain:
+    pair = next((file.name for file in files if ".up." in file.name and re.fullmatch(_UP, file.name)), "")
+    if not pair:
+        return
+    yield Format.GOLANG_MIGRATE, f"there is a file {pair}"
+    if plain := next((file.name for file in files if re.fullmatch(_PLAIN, file.name)), ""):
         yield Format.SQLX, f"there is a file {plain} as well, which golang-migrate would pass over"
 
 
 def _owners_of_marks(file: File) -> set[Format | str]:
-    text = file.data.decode("utf-8-sig", "replace")
-    return {_OWNERS[(match.lastindex or 1) - 1] for match in _MARK.finditer(text)}
+    if b"--" not in file.data:
+        return set()
+    text = file.data.removeprefix(BYTE_ORDER_MARK).decode(errors="replace")
+    return {_OWNERS[(match.lastindex or 1) - 1] for match in re.finditer(_MARK, text)}
 
 
 def _undo_without_version(files: Sequence[File]) -> str:
-    found = [match for file in files if (match := _FLYWAY_VERSION.fullmatch(base_name(file.name)))]
+    found = [match for file in files if (match := re.fullmatch(_FLYWAY_VERSION, base_name(file.name)))]
     versions = {_number(match) for match in found if match["prefix"] == "V"}
     lone = (match[0] for match in found if match["prefix"] == "U" and _number(match) not in versions)
     return next(lone, "")

@@ -1,30 +1,16 @@
 """Reads a folder of migrations: all of its files go in, a `Folder` comes out, or all of its mistakes. Pure."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from . import graph
-from .dbmate import read_dbmate
 from .detection import Detected, detect, is_read
-from .flyway import read_flyway
-from .golang_migrate import read_golang_migrate
-from .goose import read_goose
 from .model import File, Folder, Format, Kind, Migration
-from .native import read_native
 from .problems import FolderError, Problem
 from .reading import Reading
-from .sqlx import read_sqlx
 from .text import FileText
 from .version import ZERO
 
 __all__ = ["is_read", "read_folder"]
-
-_READERS: dict[Format, Callable[[Sequence[FileText]], Reading]] = {
-    Format.NATIVE: read_native,
-    Format.GOLANG_MIGRATE: read_golang_migrate,
-    Format.SQLX: read_sqlx,
-    Format.DBMATE: read_dbmate,
-    Format.GOOSE: read_goose,
-}
 
 
 def read_folder(
@@ -61,7 +47,32 @@ def read_folder(
 
 
 def _read(texts: Sequence[FileText], format: Format, placeholders: Mapping[str, str]) -> Reading:  # noqa: A002 - as above
-    return read_flyway(texts, placeholders) if format is Format.FLYWAY else _READERS[format](texts)
+    # A folder has one format, and the others need not be imported.
+    match format:
+        case Format.NATIVE:
+            from .native import read_native  # noqa: PLC0415 - as above
+
+            return read_native(texts)
+        case Format.GOLANG_MIGRATE:
+            from .golang_migrate import read_golang_migrate  # noqa: PLC0415 - as above
+
+            return read_golang_migrate(texts)
+        case Format.SQLX:
+            from .sqlx import read_sqlx  # noqa: PLC0415 - as above
+
+            return read_sqlx(texts)
+        case Format.DBMATE:
+            from .dbmate import read_dbmate  # noqa: PLC0415 - as above
+
+            return read_dbmate(texts)
+        case Format.GOOSE:
+            from .goose import read_goose  # noqa: PLC0415 - as above
+
+            return read_goose(texts)
+        case Format.FLYWAY:
+            from .flyway import read_flyway  # noqa: PLC0415 - as above
+
+            return read_flyway(texts, placeholders)
 
 
 def _problems(texts: Sequence[FileText], reading: Reading) -> set[Problem]:

@@ -44,6 +44,8 @@ def order(graph: Graph) -> Iterator[Version]:
 
 def problems_of(migrations: Sequence[Migration]) -> list[Problem]:
     """Return what is wrong with what the migrations say they need: unknown versions, and circles."""
+    if all(migration.depends is None for migration in migrations):
+        return []  # each needs the one before it, which is there
     graph = dependencies(migrations)
     path_of = {migration.version: migration.up.path for migration in migrations if migration.version is not None}
     problems = [

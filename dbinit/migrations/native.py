@@ -16,13 +16,13 @@ __all__ = ["HOOK_NAMES", "is_native_name", "read_native"]
 
 HOOK_NAMES = {f"{hook.value}.sql": hook for hook in Hook}
 _NAME = re.compile(r"(?P<version>[0-9]+)_(?P<name>.+?)(?P<down>\.down)?\.sql", re.ASCII | re.DOTALL)
-_REPEATABLE = re.compile(r"repeatable_(?P<name>.+)\.sql", re.DOTALL)
+_REPEATABLE = r"(?s)repeatable_(?P<name>.+)\.sql"
 _NAMES = "001_name.sql, 001_name.down.sql, repeatable_name.sql or one of the hooks, " + ", ".join(HOOK_NAMES)
 
 
 def is_native_name(name: str) -> bool:
     """Tell whether a file's name is one that this format gives a meaning to."""
-    return name in HOOK_NAMES or bool(_NAME.fullmatch(name) or _REPEATABLE.fullmatch(name))
+    return name in HOOK_NAMES or bool(_NAME.fullmatch(name) or re.fullmatch(_REPEATABLE, name))
 
 
 def read_native(texts: Iterable[FileText]) -> Reading:
@@ -40,7 +40,7 @@ def read_native(texts: Iterable[FileText]) -> Reading:
                     downs.append((named, _down_file(text)))
                 else:
                     ups.append(_migration(named))
-        elif match := _REPEATABLE.fullmatch(text.file.name):
+        elif match := re.fullmatch(_REPEATABLE, text.file.name):
             reading.migrations.append(_repeatable(text, match["name"]))
         elif hook := HOOK_NAMES.get(text.file.name):
             reading.hooks[hook] = [_hook(text)]

@@ -6,11 +6,13 @@ from typing import NamedTuple
 from .model import File, Part, Transaction, checksum_of
 from .problems import Problem
 
-__all__ = ["FileText", "Span", "base_name", "holds_sql"]
+__all__ = ["BYTE_ORDER_MARK", "FileText", "Span", "base_name", "holds_sql"]
 
-_LINE_END = re.compile(r"\r\n|\n|\r")
+# Patterns are kept as text and compiled when first needed: most files are one part, and begin with a letter.
+_LINE_END = r"\r\n|\n|\r"
 # No statement: blanks, comments (nested one level deep) and stray semicolons.
-_NOTHING = re.compile(r"(?:[\s;]++|--[^\r\n]*+|/\*(?:[^*/]|\*(?!/)|/(?!\*)|/\*(?:[^*]|\*(?!/))*+\*/)*+\*/)*+")
+_NOTHING = r"(?:[\s;]++|--[^\r\n]*+|/\*(?:[^*/]|\*(?!/)|/(?!\*)|/\*(?:[^*]|\*(?!/))*+\*/)*+\*/)*+"
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class Span(NamedTuple):
@@ -41,7 +43,7 @@ class FileText:
 
     def _decode(self) -> None:
         try:
-            self.text = self.file.data.decode("utf-8-sig")
+            self.text = self.file.data.removeprefix(BYTE_ORDER_MARK).decode()
         except UnicodeDecodeError as error:
             before = error.object[: error.start]
             line, column = before.count(b"\n") + 1, len(before[before.rfind(b"\n") + 1 :].decode()) + 1
@@ -55,14 +57,15 @@ class FileText:
 
     def problem(self, offset: int, message: str) -> Problem:
         """Return a problem at an offset of the text."""
-        ends = [match.end() for match in _LINE_END.finditer(self.text, 0, offset)]
+        ends = [match.end() for match in re.compile(_LINE_END).finditer(self.text, 0, offset)]
         return Problem(self.path, message, len(ends) + 1, offset - (ends[-1] if ends else 0) + 1)
 
     def part(self, *spans: Span, transaction: Transaction = Transaction.BY_CONTENT) -> Part:
         """Return the spans, which begin where lines begin, as one script; no span means the whole text."""
         pieces, position = [], 0
         for span in spans or (Span(),):
-            pieces.append("\n" * len(_LINE_END.findall(self.text, position, span.start)))
+            if span.start > position:
+                pieces.append("\n" * len(re.compile(_LINE_END).findall(self.text, position, span.start)))
             pieces.append(self.text[span.start : span.end])
             position = len(self.text) if span.end is None else span.end
         return Part(self.path, "".join(pieces), transaction)
@@ -74,7 +77,9 @@ class FileText:
 
 def holds_sql(text: str) -> bool:
     """Tell whether there is anything in a text but blanks and comments."""
-    nothing = _NOTHING.match(text)
+    if text[:1].isalpha():
+        return True
+    nothing = re.match(_NOTHING, text)
     return nothing is None or nothing.end() < len(text)
 
 

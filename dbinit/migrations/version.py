@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 __all__ = ["ZERO", "Version"]
 
-_DOTTED = re.compile(r"[0-9]+(?:[._][0-9]+)*", re.ASCII)
+_DOTTED = r"[0-9]+(?:[._][0-9]+)*"  # kept as text, and compiled when first needed: most versions are one number
 _BITS = 64
 _DIGITS = len(str(2**_BITS))
 
@@ -29,7 +29,9 @@ class Version:
         Raises:
             ValueError: The text is no version, or one of its numbers has more than 64 bits.
         """
-        if not _DOTTED.fullmatch(text):
+        if text.isascii() and text.isdecimal():
+            return cls((_number(text),), text)
+        if not re.fullmatch(_DOTTED, text):
             raise ValueError(f"{text!r} is not a version; a version is a number such as 007")
         numbers = [_number(part) for part in re.split("[._]", text)]
         while len(numbers) > 1 and not numbers[-1]:

@@ -7,7 +7,7 @@ Every name in these statements is qualified and every operator is spelt out, as 
 """
 
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -72,10 +72,6 @@ SELECT id, format, dbinit_version, version, name, kind, state, checksum, compati
     pg_catalog.date_part('epoch', applied_at), seconds, {down}
 FROM {table}
 """
-_COLUMNS = (
-    *("id", "format", "dbinit_version", "version", "name", "kind", "state", "checksum", "compatible_with"),
-    *("statements", "progress", "applied_at", "seconds", "down", "down_transaction", "down_lock_timeout"),
-)
 _DOWN = "down, down_transaction, down_lock_timeout"
 _NO_DOWN = "NULL, NULL, NULL"
 _INSERT = """\
@@ -285,25 +281,26 @@ _FINISHED = {State.UNFINISHED: State.APPLIED, State.REVERTING: State.REVERTED}
 
 
 def _row(schema: str, fields: list[str | None]) -> Row:
-    row = dict(zip(_COLUMNS, fields, strict=True))
-    if int(row["format"] or 0) > FORMAT:
+    number, format_, written_by, version, name, kind, state, checksum, compatible, count, progress, *rest = fields
+    applied_at, seconds, *down = rest
+    if int(format_ or 0) > FORMAT:
         raise HistoryError(
-            f"the history in {_table(schema)} was written by a newer dbinit ({row['dbinit_version']})",
+            f"the history in {_table(schema)} was written by a newer dbinit ({written_by})",
             advice="update dbinit in this service to at least that version",
         )
     return Row(
-        _version(row["version"]),
-        row["name"] or "",
-        row["checksum"] or "",
-        State(row["state"]),
-        Kind(row["kind"]),
-        _version(row["compatible_with"]),
-        _down(row),
-        int(row["id"] or 0),
-        int(row["statements"] or 0),
-        row["progress"] or "",
-        datetime.fromtimestamp(float(row["applied_at"] or 0), UTC),
-        float(row["seconds"] or 0),
+        _version(version),
+        name or "",
+        checksum or "",
+        State(state),
+        Kind(kind),
+        _version(compatible),
+        _down(*down),
+        int(number or 0),
+        int(count or 0),
+        progress or "",
+        datetime.fromtimestamp(float(applied_at or 0), UTC),
+        float(seconds or 0),
     )
 
 
@@ -311,11 +308,10 @@ def _version(text: str | None) -> Version | None:
     return None if text is None else Version.parse(text)
 
 
-def _down(row: Mapping[str, str | None]) -> Part | None:
-    text, timeout = row["down"], row["down_lock_timeout"]
+def _down(text: str | None, transaction: str | None, timeout: str | None) -> Part | None:
     if text is None:
         return None
-    return Part("", text, Transaction(row["down_transaction"]), parse_duration(timeout) if timeout else None)
+    return Part("", text, Transaction(transaction), parse_duration(timeout) if timeout else None)
 
 
 def _unreadable(schema: str, reason: str) -> HistoryError:

@@ -1,10 +1,11 @@
 """The work on a folder of migrations: apply, verify, take back, tell."""
 
+import asyncio
 import logging
 import os
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
 import asyncpg
@@ -12,7 +13,6 @@ import asyncpg
 from dbinit.errors import SchemaMissingError
 from dbinit.migrations.model import Folder
 from dbinit.migrations.planner import status
-from dbinit.migrations.preparation import Task
 from dbinit.migrations.request import Request, Up, make_plan, takes_back
 from dbinit.migrations.standing import Standing, Status
 from dbinit.model import Format, MigrationRun, Outcome, Report
@@ -22,6 +22,9 @@ from dbinit.settings import InitOptions
 from .ledger import Ledger, Row, read_ledger, read_scripts
 from .loading import load_folder
 from .surroundings import Surroundings
+
+if TYPE_CHECKING:
+    from dbinit.migrations.preparation import Task
 
 __all__ = ["FolderWork", "Standings"]
 
@@ -126,7 +129,7 @@ class FolderWork:
             ledger = await read_ledger(connection, self._options.history_schema)
         return Standings(folder, status(folder, ledger.rows))
 
-    async def plan(self, request: Request) -> list[Task]:
+    async def plan(self, request: Request) -> "list[Task]":
         """Tell what a request would run, and how; change nothing.
 
         Raises:
@@ -167,7 +170,8 @@ class FolderWork:
         options = self._options
         format_ = None if options.migrations_format is None else Format(options.migrations_format)
         path = Path(options.migrations_path)
-        folder = await anyio.to_thread.run_sync(load_folder, path, format_, options.placeholders)
+        # asyncio's own threads, as anyio's backend is slow to import.
+        folder = await asyncio.to_thread(load_folder, path, format_, options.placeholders)
         logger.info("%s is a folder of %s: %s", folder.path, folder.format.value, folder.reason)
         return folder
 
