@@ -64,9 +64,13 @@ _GRANT = "GRANT SELECT ON {name} TO PUBLIC;\n"
 
 @contextmanager
 def fresh_database(server: Server) -> Iterator[str]:
-    """Create a database, yield its name, and drop it."""
+    """Create a database, yield its name, and drop it.
+
+    Before that all is written to disk, or whoever comes first would wait for what others have left behind.
+    """
     name = f"benchmark_{next(_numbers)}"
     execute(server.url(), f"CREATE DATABASE {name}")
+    execute(server.url(), "CHECKPOINT")
     try:
         yield name
     finally:

@@ -31,8 +31,6 @@ ALTER DATABASE {database} SET max_parallel_maintenance_workers = 0;
 """
 _INDEX = "-- dbinit: depends none\nCREATE INDEX ON many{number} (word, upper(word), reverse(word));\n"
 
-_Measure = Callable[[], float]
-
 
 def rows(server: Server) -> list[Row]:
     """Measure on a server near, and 10 ms away."""
@@ -69,15 +67,17 @@ def _far(server: Server, folders: dict[str, Path]) -> list[Row]:
 
 def _against_limit(place: Place, folder: Path, runs: int) -> Iterator[Row]:
     """Apply within a program that runs already."""
-    pairs = []
-    for _ in range(runs):
-        with fresh_database(place.server) as ours, fresh_database(place.server) as theirs:
-            mine = place.cost(partial(_initialize, place.url(ours), folder))
-            pairs.append((mine, place.cost(partial(_limit, place.url(theirs), folder))))
+    rounds = [[_cost(place, partial(work, folder)) for work in (_initialize, _limit)] for _ in range(runs)]
+    pairs = [(ours, theirs) for ours, theirs in rounds]
     return place.compare(f"{_what('apply', place)}, initialize()", _LIMIT, pairs)
 
 
-def _initialize(url: str, folder: Path, jobs: int = 1) -> float:
+def _cost(place: Place, work: Callable[[str], float]) -> Cost:
+    with fresh_database(place.server) as name:
+        return place.cost(lambda: work(place.url(name)))
+
+
+def _initialize(folder: Path, url: str, jobs: int = 1) -> float:
     async def work() -> None:
         async with Initializer(InitOptions(database_url=url, migrations_path=folder, jobs=jobs)):
             pass
@@ -85,7 +85,7 @@ def _initialize(url: str, folder: Path, jobs: int = 1) -> float:
     return asyncio.run(time_call(work))
 
 
-def _limit(url: str, folder: Path) -> float:
+def _limit(folder: Path, url: str) -> float:
     scripts = [file.read_text() for file in sorted(folder.iterdir())]
 
     async def work() -> None:
@@ -125,7 +125,7 @@ def _what(verb: str, place: Place) -> str:
 def _nothing_to_do(server: Server, folder: Path) -> list[Row]:
     with fresh_database(server) as name:
         url = server.url(name)
-        _initialize(url, folder)
+        _initialize(folder, url)
         what = f"{_COUNT} migrations, nothing to do"
         return [
             one_shot(url, folder)._replace(what=f"python -m dbinit, {what}"),
@@ -164,7 +164,7 @@ def _jobs(server: Server, runs: int = 3) -> Row:
         native(Path(folder), [_INDEX.format(number=number) for number in range(8)])
         for _ in range(runs):
             with _many_rows(server) as ours, _many_rows(server) as theirs:
-                pairs.append((_initialize(ours, Path(folder), jobs=2), _initialize(theirs, Path(folder), jobs=1)))
+                pairs.append((_initialize(Path(folder), ours, jobs=2), _initialize(Path(folder), theirs, jobs=1)))
     return compare("build 8 indexes with --jobs 2", "--jobs 1", pairs)
 
 
