@@ -137,7 +137,7 @@ async def _apply_stepwise(
     step(Phase.APPLYING, statements=found.statements)
     await _set_limits(connection, options, "SET")
     began = time.monotonic()
-    progress = history.Progress(connection, schema, row, script.checksum)
+    progress = history.progress_of(connection, schema, row, script.checksum)
     count = await Journey(connection, found, progress, step, guard).go()
     return Application(Outcome.APPLIED, count, time.monotonic() - began)
 

@@ -12,11 +12,12 @@ import asyncpg
 
 from .errors import HistoryError
 from .model import Applied, Outcome
+from .progress import Begun, RowProgress
 from .quoting import quote_literal, quote_name, quote_value
 from .rows import fetch_rows
 from .version import __version__
 
-__all__ = ["FORMAT", "TABLE", "Entry", "Present", "Progress", "create", "find", "read", "record"]
+__all__ = ["FORMAT", "TABLE", "Entry", "Present", "create", "find", "progress_of", "read", "record"]
 
 TABLE = "dbinit_history"
 FORMAT = 1
@@ -48,11 +49,6 @@ FROM {table}
 _INSERT = """
 RESET SESSION AUTHORIZATION; RESET ROLE;
 INSERT INTO {table} (format, script, checksum, outcome, statements, seconds, host, dbinit_version) VALUES ({values})
-"""
-_UPDATE = """
-UPDATE {table} SET statements = $1, progress = $2, checksum = $3, outcome = $4,
-    seconds = pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) applied_at)
-WHERE id OPERATOR(pg_catalog.=) $5::bigint AND statements OPERATOR(pg_catalog.=) $6::integer
 """
 # The catalog is asked, not to_regclass(), which raises 42501 where the role may not look into the schema.
 _PRESENT = """
@@ -142,8 +138,8 @@ async def record(connection: asyncpg.Connection, schema: str, entry: Entry) -> N
     await connection.execute(_INSERT.format(table=_qualified(schema), values=values))
 
 
-class Progress:
-    """How far an unfinished script has come, recorded as it goes on.
+def progress_of(connection: asyncpg.Connection, schema: str, row: Applied, checksum: str) -> RowProgress:
+    """Return what records how far an unfinished script comes.
 
     Args:
         connection: Where the script is run.
@@ -151,28 +147,9 @@ class Progress:
         row: The script's row.
         checksum: The script's checksum now.
     """
-
-    def __init__(self, connection: asyncpg.Connection, schema: str, row: Applied, checksum: str) -> None:
-        self._connection = connection
-        self._update = _UPDATE.format(table=_qualified(schema))
-        self._row = row
-        self._checksum = checksum
-        self.statements = row.statements
-        """How many of its statements have been run."""
-        self.digest = row.progress
-        """What tells those statements, and their results, from others."""
-
-    async def advance(self, statements: int, digest: str, *, finished: bool) -> None:
-        """Record it. Call it inside the transaction that did the work.
-
-        Raises:
-            HistoryError: The row is not as we left it: another starter has gone on with the script.
-        """
-        outcome = (Outcome.APPLIED if finished else Outcome.UNFINISHED).value
-        values = (statements, digest, self._checksum, outcome, self._row.id, self.statements)
-        if await self._connection.execute(self._update, *values) != "UPDATE 1":
-            raise HistoryError(f"another starter has gone on with {self._row.script}", advice="start again")
-        self.statements, self.digest = statements, digest
+    states = (Outcome.UNFINISHED.value, Outcome.APPLIED.value)
+    begun = Begun(_qualified(schema), row.id, row.script, "outcome", states, row.statements, row.progress)
+    return RowProgress(connection, begun, checksum)
 
 
 def _row(schema: str, row: list[str]) -> Applied:

@@ -5,6 +5,7 @@ https://www.postgresql.org/docs/current/sql-createindex.html#SQL-CREATEINDEX-CON
 
 import logging
 import re
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import NamedTuple
@@ -12,6 +13,8 @@ from typing import NamedTuple
 import anyio
 import asyncpg
 
+from .durations import format_duration
+from .errors import LockTimeoutError
 from .quoting import quote_literal
 from .readiness import Phase, Step
 from .rows import fetch_rows
@@ -21,6 +24,7 @@ __all__ = ["Index", "concurrent_build", "index_build"]
 logger = logging.getLogger("dbinit")
 
 _LOOK_EVERY = 0.5  # seconds
+_ORPHAN_LIMIT = 3600.0  # seconds: as long as anybody builds an index, as a rule
 _NAME = r'(?:"(?:[^"]|"")+"|[^\W\d][\w$]*)'
 _GAP = r"(?:\s|--[^\n]*|/\*.*?\*/)++"
 _BUILD = re.compile(
@@ -95,8 +99,13 @@ async def index_build(
 
 
 async def _until_nobody_builds(connection: asyncpg.Connection, index: Index, step: Step) -> None:
-    said = False
+    said, deadline = False, time.monotonic() + _ORPHAN_LIMIT
     while any(building == "t" for _, building in await _invalid(connection, index)):
+        if time.monotonic() > deadline:
+            raise LockTimeoutError(
+                f"another session has been building the index {index.name} for {format_duration(_ORPHAN_LIMIT)}",
+                advice="look for it in pg_stat_progress_create_index; start again when it has ended",
+            )
         if not said:
             said = True
             logger.info("The index %s is still being built by another session; waiting for it...", index.name)

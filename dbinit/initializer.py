@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .migrations.preparation import Task
     from .migrations.request import Request
     from .runner.hooks import Hooks
-    from .runner.work import Standings
+    from .runner.work import FolderWork, Standings
 
 __all__ = ["Initializer"]
 
@@ -119,9 +119,7 @@ class Initializer:
         Raises:
             DbInitError: It did not work; the error says what was done.
         """
-        from .runner.work import FolderWork  # noqa: PLC0415 - most services have a file
-
-        return await self._run(FolderWork(self.options, self._surroundings).migrate, request)
+        return await self._run(self._folder_work().migrate, request)
 
     async def standings(self) -> "Standings":
         """Return how each migration of a folder stands, and what `migrate(Up())` would do; change nothing.
@@ -129,9 +127,7 @@ class Initializer:
         Raises:
             DbInitError: The database was not reached, or the folder not read.
         """
-        from .runner.work import FolderWork  # noqa: PLC0415 - most services have a file
-
-        return await FolderWork(self.options, self._surroundings).standings()
+        return await self._folder_work().standings()
 
     async def plan(self, request: "Request") -> "list[Task]":
         """Return what a request about a folder would run, and how; change nothing.
@@ -139,9 +135,7 @@ class Initializer:
         Raises:
             DbInitError: The database was not reached, the folder not read, or it could not be done.
         """
-        from .runner.work import FolderWork  # noqa: PLC0415 - most services have a file
-
-        return await FolderWork(self.options, self._surroundings).plan(request)
+        return await self._folder_work().plan(request)
 
     async def differences(self) -> dict[str, str]:
         """Return, by file, how migrations were edited since they were applied, as unified diffs.
@@ -149,9 +143,7 @@ class Initializer:
         Raises:
             DbInitError: The database was not reached, or the folder not read.
         """
-        from .runner.work import FolderWork  # noqa: PLC0415 - most services have a file
-
-        return await FolderWork(self.options, self._surroundings).differences()
+        return await self._folder_work().differences()
 
     async def wait(self) -> None:
         """Wait until the database takes connections, as patiently as the options say.
@@ -241,9 +233,7 @@ class Initializer:
 
     async def _initialize(self) -> Report:
         if self.is_folder:
-            from .runner.work import FolderWork  # noqa: PLC0415 - most services have a file
-
-            return await FolderWork(self.options, self._surroundings).initialize()
+            return await self._folder_work().initialize()
         script = await _read(self.options)
         async with self._connected() as connection:
             self._step(Phase.CHECKING)
@@ -257,12 +247,7 @@ class Initializer:
 
     async def _verify(self) -> Report:
         deadline = time.monotonic() + self.options.lock_wait.total_seconds()
-        if self.is_folder:
-            from .runner.work import FolderWork  # noqa: PLC0415 - most services have a file
-
-            look_on = FolderWork(self.options, self._surroundings).verify
-        else:
-            look_on = partial(self._watch, await _read(self.options))
+        look_on = self._folder_work().verify if self.is_folder else partial(self._watch, await _read(self.options))
         while True:
             try:
                 return await look_on(deadline)
@@ -274,9 +259,11 @@ class Initializer:
             self._step(Phase.CHECKING)
             return _report(script, await watch(connection, script, self.options, self._step, deadline))
 
-    @property
-    def _surroundings(self) -> Surroundings:
-        return Surroundings(self._connected, self._connect_again, self._step, self._hooks)
+    def _folder_work(self) -> "FolderWork":
+        from .runner.work import FolderWork  # noqa: PLC0415 - most services have a file
+
+        surroundings = Surroundings(self._connected, self._connect_again, self._step, self._hooks)
+        return FolderWork(self.options, surroundings)
 
     async def _resolve(self) -> DatabaseUrl:
         """Return where to connect to; an embedded server is started on first use and kept until `close()`."""

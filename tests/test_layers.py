@@ -80,7 +80,18 @@ FLOORS: dict[str, frozenset[str]] = {
     ),
     "pure, on top of that": frozenset({"failure", "migrations.preparation", "validation"}),
     "input and output": frozenset(
-        {"probe", "programs", "query", "rows", "runner", "runner.loading", "session", "source", "transaction"}
+        {
+            "probe",
+            "programs",
+            "progress",
+            "query",
+            "rows",
+            "runner",
+            "runner.loading",
+            "session",
+            "source",
+            "transaction",
+        }
     ),
     "input and output, composed": frozenset(
         {"connect", "embedded", "executor", "history", "indexes", "lock", "runner.ledger"}

@@ -53,7 +53,7 @@ def _describe(service: Service | None, *, details: bool) -> dict[str, Any]:
     status = "failed" if failed else "ready" if service is not None and service.ready else "starting"
     body: dict[str, Any] = {"status": status, "phase": readiness.phase.value}
     if details:
-        names = ("attempt", "attempts", "file", "statement", "statements", "error")
+        names = ("attempt", "attempts", "file", "statement", "statements", "migration", "migrations", "detail", "error")
         body.update({name: getattr(readiness, name) for name in names}, elapsed=round(readiness.elapsed, 3))
     return body
 

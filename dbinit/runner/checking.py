@@ -40,6 +40,9 @@ def check_syntax(tasks: Iterable[Task]) -> int:
 
 def _known(found: Survey) -> Iterator[Statement]:
     """Yield the statements that are sure to be sent as they are: behind a result that is wanted, nothing is."""
+    if found.plain is not None:
+        yield from found.plain
+        return
     reader = Reader(found.script, found.context)
     for statement in reader:
         if reader.certain:

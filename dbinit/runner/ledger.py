@@ -20,7 +20,8 @@ from dbinit.migrations.history import Recorded, State
 from dbinit.migrations.model import Kind, Part, Transaction
 from dbinit.migrations.plan import Step
 from dbinit.migrations.version import Version
-from dbinit.quoting import quote_literal, quote_name, quote_value
+from dbinit.progress import Begun, RowProgress
+from dbinit.quoting import quote_name, quote_value
 from dbinit.rows import fetch_rows
 from dbinit.version import __version__
 
@@ -28,11 +29,11 @@ __all__ = [
     "TABLE",
     "Entry",
     "Ledger",
-    "LedgerProgress",
     "Row",
     "creation",
     "fence",
     "insertion",
+    "progress_of",
     "read_ledger",
     "read_scripts",
 ]
@@ -89,12 +90,6 @@ SELECT id, script FROM {table} WHERE id OPERATOR(pg_catalog.=) ANY (ARRAY[{numbe
 """
 _LARGEST_SCRIPT = 256 * 1024  # characters
 # One message, and so one transaction where none is open: the script's role is back behind it.
-_UPDATE = """
-SET LOCAL SESSION AUTHORIZATION DEFAULT; SET LOCAL ROLE NONE;
-UPDATE {table} SET statements = {statements}, progress = {digest}, checksum = {checksum}, state = {state},
-    seconds = pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) applied_at)
-WHERE id OPERATOR(pg_catalog.=) {id}::bigint AND statements OPERATOR(pg_catalog.=) {known}::integer
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,8 +231,8 @@ async def read_scripts(connection: asyncpg.Connection, schema: str, numbers: Seq
     return {int(number or 0): script for number, script in found if script is not None}
 
 
-class LedgerProgress:
-    """How far an unfinished migration has come, recorded as it goes on.
+def progress_of(connection: asyncpg.Connection, schema: str, row: Row, checksum: str) -> RowProgress:
+    """Return what records how far an unfinished migration comes.
 
     Args:
         connection: Where it is run.
@@ -245,36 +240,9 @@ class LedgerProgress:
         row: The migration's row.
         checksum: Its checksum now.
     """
-
-    def __init__(self, connection: asyncpg.Connection, schema: str, row: Row, checksum: str) -> None:
-        self._connection = connection
-        self._table = _table(schema)
-        self._row = row
-        self._checksum = checksum
-        self.statements = row.statements
-        """How many of its statements have been run."""
-        self.digest = row.progress
-        """What tells those statements, and their results, from others."""
-
-    async def advance(self, statements: int, digest: str, *, finished: bool) -> None:
-        """Record it. Call it inside the transaction that did the work.
-
-        Raises:
-            HistoryError: The row is not as we left it: another starter has gone on with the migration.
-        """
-        state = _FINISHED[self._row.state] if finished else self._row.state
-        update = _UPDATE.format(
-            table=self._table,
-            statements=statements,
-            digest=quote_literal(digest),
-            checksum=quote_literal(self._checksum),
-            state=quote_literal(state.value),
-            id=self._row.id,
-            known=self.statements,
-        )
-        if await self._connection.execute(update) != "UPDATE 1":
-            raise HistoryError(f"another starter has gone on with {self._row.name}", advice="start again")
-        self.statements, self.digest = statements, digest
+    states = (row.state.value, _FINISHED[row.state].value)
+    begun = Begun(_table(schema), row.id, row.name, "state", states, row.statements, row.progress)
+    return RowProgress(connection, begun, checksum)
 
 
 _FINISHED = {State.UNFINISHED: State.APPLIED, State.REVERTING: State.REVERTED}

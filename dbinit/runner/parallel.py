@@ -25,7 +25,7 @@ from dbinit.stepwise import Journey
 from dbinit.transaction import rollback, transaction
 
 from .framing import RESET, Frame, OvertakenError, Progress, Ran, Run, begun_state, limits, raise_if_overtaken
-from .ledger import Entry, Ledger, LedgerProgress, Row, insertion, read_ledger
+from .ledger import Entry, Ledger, Row, insertion, progress_of, read_ledger
 from .serial import log_ran
 
 __all__ = ["Parallel"]
@@ -177,7 +177,7 @@ class Parallel:
             row = await self._unfinished_row(connection, task)
             await self._hooks.run_alone(Hook.BEFORE_EACH, connection, task)
             await connection.execute(limits(self._options, task, "SET") or "SELECT 1")
-            progress = LedgerProgress(connection, self._frame.schema, row, task.step.checksum)
+            progress = progress_of(connection, self._frame.schema, row, task.step.checksum)
             count = await Journey(connection, task.found, progress, _quiet, watcher).go()
             await self._hooks.run_alone(Hook.AFTER_EACH, connection, task)
             await connection.execute(RESET)

@@ -26,8 +26,7 @@ from dbinit.migrations.plan import Action
 from dbinit.migrations.preparation import Task
 from dbinit.readiness import Phase, Step
 from dbinit.sql.facts import Company, company, leaves_nothing
-from dbinit.sql.reader import Reader
-from dbinit.sql.statement import Statement, Wanted
+from dbinit.sql.statement import Statement
 from dbinit.stepwise import Journey
 from dbinit.transaction import rollback, transaction
 
@@ -43,13 +42,12 @@ from .framing import (
     raise_if_overtaken,
     tell_of_waiting,
 )
-from .ledger import Entry, Ledger, LedgerProgress, Row, insertion, read_ledger
+from .ledger import Entry, Ledger, Row, insertion, progress_of, read_ledger
 
 __all__ = ["Serial", "announce", "log_ran"]
 
 logger = logging.getLogger("dbinit")
 
-_LARGEST = 256 * 1024  # characters in a message
 # Stands behind a step that is still open. A message that cannot be parsed aborts the transaction without having been
 # run, and this leads back to where the step had ended well.
 _ENDED = "dbinit_ended"
@@ -119,7 +117,7 @@ class Serial:
     # --- in one transaction -----------------------------------------------------------------------------------------
 
     async def _at_once(
-        self, task: Task, statements: list[Statement], notices: list[asyncpg.PostgresLogMessage]
+        self, task: Task, statements: Sequence[Statement], notices: list[asyncpg.PostgresLogMessage]
     ) -> None:
         """Commit the step before and run this one, in one message."""
         began = time.monotonic()
@@ -232,7 +230,7 @@ class Serial:
             row = await self._unfinished_row(task)
             await self._hooks.run_alone(Hook.BEFORE_EACH, self._connection, task)
             await self._connection.execute(limits(self._options, task, "SET") or "SELECT 1")
-            progress = LedgerProgress(self._connection, self._frame.schema, row, task.step.checksum)
+            progress = progress_of(self._connection, self._frame.schema, row, task.step.checksum)
             count = await Journey(self._connection, task.found, progress, self._step, guard).go()
             await self._hooks.run_alone(Hook.AFTER_EACH, self._connection, task)
             await self._connection.execute(RESET)
@@ -274,19 +272,12 @@ def log_ran(ran: Ran) -> None:
         logger.info("%s %s: %d statements in %s", verb, path, ran.statements, format_duration(ran.seconds))
 
 
-def _quick(task: Task) -> list[Statement] | None:
+def _quick(task: Task) -> Sequence[Statement] | None:
     """Return the statements of a script that may go out in one message with what is ours; None if it may not."""
     if not task.found:
-        return []
-    statements: list[Statement] = []
-    size = 0
-    for statement in Reader(task.found.script, task.found.context):
-        size += len(statement.text)
-        alone = statement.data is not None or statement.wanted is not Wanted.NOTHING or statement.together
-        if alone or size > _LARGEST or not _shares(statement.text):
-            return None
-        statements.append(statement)
-    return statements
+        return ()
+    plain = task.found.plain
+    return plain if plain is not None and all(_shares(statement.text) for statement in plain) else None
 
 
 def _shares(statement: str) -> bool:

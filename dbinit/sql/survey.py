@@ -5,13 +5,14 @@ from typing import NamedTuple
 from dbinit.errors import SourceError
 from dbinit.model import Script
 
-from .context import Context
+from .context import Context, Note
 from .facts import Footing, chains, footing, generates_alone
 from .reader import Reader
 from .statement import Statement, Wanted, unrunnable
 
 __all__ = ["Survey", "stance", "survey"]
 
+_SMALL = 256 * 1024  # characters
 _END_OF_BODY = "if this ends the body of a function, check for proper $$ delimiters around that body"
 
 
@@ -23,12 +24,15 @@ class Survey(NamedTuple):
         context: What is known where it is read.
         statements: How many it has, as far as that can be known.
         stepwise: The first statement that keeps it from being run in one transaction, or None.
+        plain: All its statements, where it is small and nothing else is in it: no data, nothing that is wanted of a
+            result or depends on one, nothing to be said; else None.
     """
 
     script: Script
     context: Context
     statements: int
     stepwise: Statement | None
+    plain: tuple[Statement, ...] | None = None
 
 
 def survey(script: Script, context: Context) -> Survey:
@@ -38,10 +42,12 @@ def survey(script: Script, context: Context) -> Survey:
         ScriptError: Something cannot be read or run, or a transaction is begun and never ended.
         SourceError: A file cannot be used, or there is no statement.
     """
-    reader = Reader(script, context)
+    plain = _Plain()
+    reader = Reader(script, context, plain.refuse)
     count, stepwise, block = 0, None, None
     for statement in reader:
         count += 1
+        plain.take(statement, certain=reader.certain)
         stands = stance(statement)
         if stands is not Footing.PLAIN and stepwise is None:
             stepwise = statement
@@ -50,7 +56,30 @@ def survey(script: Script, context: Context) -> Survey:
         raise unrunnable(block.source, block.offset, "this transaction is begun and never committed")
     if not count:
         raise SourceError(f"{script.path} holds no SQL statement, only comments")
-    return Survey(script, context, count, stepwise)
+    return Survey(script, context, count, stepwise, plain.all)
+
+
+class _Plain:
+    """Collects the statements of a script as long as there is nothing else in it."""
+
+    def __init__(self) -> None:
+        self._found: list[Statement] | None = []
+        self._size = 0
+
+    @property
+    def all(self) -> tuple[Statement, ...] | None:
+        return None if self._found is None else tuple(self._found)
+
+    def take(self, statement: Statement, *, certain: bool) -> None:
+        self._size += len(statement.text)
+        alone = statement.data is not None or statement.wanted is not Wanted.NOTHING or statement.together
+        if alone or not certain or self._size > _SMALL:
+            self._found = None
+        if self._found is not None:
+            self._found.append(statement)
+
+    def refuse(self, _: Note) -> None:
+        self._found = None
 
 
 def stance(statement: Statement) -> Footing:

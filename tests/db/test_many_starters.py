@@ -34,18 +34,25 @@ sys.exit(main())
 Write = Callable[[str], Path]
 
 
-async def start_at_once(connection: asyncpg.Connection, path: Path, url: str, *command: str) -> list[Finished]:
-    """Let all of them connect before one of them can finish; return how each ended."""
-    env = {"DATABASE_URL": url, "MIGRATION_PATH": str(path), "DBINIT_SENTINEL": ""}
-    count = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'dbinit'"
+CONNECTED = ""
+BLOCKED = "AND wait_event_type = 'Lock'"
 
-    async def all_connected() -> bool:
-        return bool(await connection.fetchval(count) == STARTERS)
+
+async def start_at_once(
+    connection: asyncpg.Connection, path: Path, url: str, *command: str, until: str = CONNECTED
+) -> list[Finished]:
+    """Let all of them come as far as `until` before one of them can finish; return how each ended."""
+    env = {"DATABASE_URL": url, "MIGRATION_PATH": str(path), "DBINIT_SENTINEL": ""}
+    ours = "datname = current_database() AND application_name = 'dbinit'"
+
+    async def all_there() -> bool:
+        count = await connection.fetchval(f"SELECT count(*) FROM pg_stat_activity WHERE {ours} {until}")
+        return bool(count == STARTERS)
 
     await connection.execute("SELECT pg_advisory_lock($1)", BARRIER)
     with ExitStack() as stack:
         starters = [stack.enter_context(running(sys.executable, *command, env=env)) for _ in range(STARTERS)]
-        await eventually_async(all_connected, 60)
+        await eventually_async(all_there, 60)
         await connection.execute("SELECT pg_advisory_unlock($1)", BARRIER)
         return [finished(starter, 60) for starter in starters]
 
@@ -65,9 +72,10 @@ async def test_one_of_twenty_starters_applies_and_all_succeed(
 async def test_without_the_lock_the_same_starters_fail(
     connection: asyncpg.Connection, database_url: str, write: Write
 ) -> None:
-    ends = await start_at_once(connection, write(SCRIPT), database_url, "-c", WITHOUT_LOCK)
+    # Each of them has looked, found nothing, and waits at the barrier or for what another has not committed yet.
+    ends = await start_at_once(connection, write(SCRIPT), database_url, "-c", WITHOUT_LOCK, until=BLOCKED)
 
-    assert sum(end.code == ExitCode.FAILED for end in ends) > 0
+    assert sum(end.code == ExitCode.FAILED for end in ends) == STARTERS - 1
     assert await connection.fetchval("SELECT count(*) FROM dbinit_history") == 1, (
         "the transaction still guards the rows"
     )

@@ -149,52 +149,13 @@ async def test_a_table_may_be_frozen_behind_the_batch_that_made_it(
 # An error in a batch ------------------------------------------------------------------------------
 
 FUNCTION = "CREATE FUNCTION broken() RETURNS int LANGUAGE plpgsql AS $$ BEGIN RETURN (SELECT 1 FROM gone); END $$;"
-PLANTED = {
-    "syntax": ("CREATE TABEL x ();", "42601"),
-    "position": ("SELECT\n  wrong;", "42703"),
-    "unique": ("INSERT INTO item VALUES (-1);", "23505"),
-    "division": ("SELECT id / 0 FROM item;", "22012"),
-    "raise": ("DO $$\nBEGIN\n  RAISE 'no';\nEND $$;", "P0001"),
-    "function": ("SELECT broken();", "42P01"),
-}
-
-WITHIN = {"position": 1, "raise": 2}  # the line of the statement that the error is in
 
 
-def three_hundred(planted: str = "", at: int = 0) -> tuple[str, int]:
-    """Return a script of 300 statements and one planted before the one `at`, and the line of the planted one."""
-    # What the planted ones need is there before: they may stand first.
+def three_hundred() -> str:
     lines = [f"CREATE TABLE t_{number} (\n  id int);" for number in range(300)]
     lines[100] = "INSERT INTO t_1 SELECT generate_series(1, 3);\n"
     lines[200] = "COMMENT ON TABLE t_1 IS 'a;b';\n"
-    line = 1 + 2 * at
-    return "\n".join([*lines[:at], *([planted] if planted else []), *lines[at:]]), line
-
-
-@pytest.mark.parametrize("kind", PLANTED)
-async def test_an_error_is_found_wherever_it_stands_and_leaves_nothing(
-    kind: str, connection: asyncpg.Connection, database: str, database_url: str, server: Server, write: Write
-) -> None:
-    statement, sqlstate = PLANTED[kind]
-    await connection.execute(f"CREATE TABLE item (id int PRIMARY KEY); INSERT INTO item VALUES (-1); {FUNCTION}")
-    before = server.dump(database)
-    for at in (0, 1, 7, 8, 9, 39, 40, 41, 100, 101, 150, 168, 200, 299, 300):
-        script, line = three_hundred(statement, at)
-
-        error = await failure(database_url, write(script))
-
-        assert (error.sqlstate, error.line) == (sqlstate, line + WITHIN.get(kind, 0)), at
-        assert f"Statement {at + 1} of 301 failed" in error.message
-    assert server.dump(database) == before
-    assert await connection.fetchval("SELECT to_regclass('dbinit_history')") is None
-
-
-async def test_an_error_at_each_of_fifty_places(database: str, database_url: str, server: Server, write: Write) -> None:
-    before = server.dump(database)
-    for at in range(0, 300, 6):
-        script, line = three_hundred("SELECT 1 / 0;", at)
-        assert (await failure(database_url, write(script))).line == line
-    assert server.dump(database) == before
+    return "\n".join(lines)
 
 
 async def test_a_function_that_cannot_be_created_is_shown_with_the_place_in_its_body(
@@ -273,7 +234,7 @@ async def test_the_result_is_that_of_single_statements(
     write: Write,
     one_by_one: Callable[[], None],
 ) -> None:
-    path = write(RICH + three_hundred()[0])
+    path = write(RICH + three_hundred())
     await initialize(database_url, path)
     batched = server.dump(database, "--inserts")
     assert "'a''; b'" in batched
@@ -293,7 +254,7 @@ async def test_many_statements_need_few_messages(
 ) -> None:
     await connection.execute(f"ALTER DATABASE {database} SET log_statement = 'all'")
 
-    await initialize(database_url, write(three_hundred()[0]))
+    await initialize(database_url, write(three_hundred()))
 
     sent = server.statements(database)
     assert sum("CREATE TABLE t_" in message for message in sent) <= 8

@@ -179,3 +179,17 @@ async def test_two_starters_run_it_once(connection: asyncpg.Connection, database
 
     assert await rows(connection, "one") == 1
     assert await rows(connection, "dbinit_history") == 1
+
+
+async def test_progress_is_recorded_whatever_role_the_script_takes(
+    connection: asyncpg.Connection, database: str, database_url: str, write: Write
+) -> None:
+    role = f"{database}_plain"
+    await connection.execute(f"CREATE ROLE {role}; CREATE SCHEMA side AUTHORIZATION {role}")
+    try:
+        script = f"SET ROLE {role};\nCREATE TABLE side.one ();\nVACUUM side.one;\nCREATE TABLE side.two ();"
+        assert (await initialize(database_url, write(script))).statements == 4
+        owner = "SELECT relowner::regrole::text FROM pg_class WHERE oid = 'side.two'::regclass"
+        assert await connection.fetchval(owner) == role
+    finally:
+        await connection.execute(f"DROP SCHEMA side CASCADE; DROP ROLE {role}")

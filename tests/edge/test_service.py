@@ -310,6 +310,9 @@ def test_details_are_shown_only_when_asked_for(database_url: str, write: Write, 
         "file": str(path),
         "statement": 1,
         "statements": 1,
+        "migration": 0,
+        "migrations": 0,
+        "detail": "",
         "error": "StatementError",
     }
 

@@ -260,3 +260,12 @@ async def test_all_errors_of_syntax_are_found_before_anything_runs(
     assert "002_a.sql:1:1" in caught.value.message
     assert "003_b.sql:3:" in caught.value.message
     assert await connection.fetchval("SELECT to_regclass('item')") is None
+
+
+async def test_what_a_migration_says_is_logged(
+    database_url: str, folder: Folder, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "dbinit")
+    path = folder({"001_item.sql": "\\echo begun\n" + ITEM})
+    await initialize(database_url, path)
+    assert f"{path}/001_item.sql:1: begun" in caplog.text
