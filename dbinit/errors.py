@@ -203,6 +203,22 @@ class HistoryError(DbInitError):
 
     exit_code = ExitCode.HISTORY
 
+    @classmethod
+    def unreadable(cls, table: str, reason: str) -> "HistoryError":
+        """Return the error for a table that is no history of ours."""
+        return cls(
+            f"the table {table} is no history that this dbinit can read: {reason}",
+            advice="set DBINIT_HISTORY_SCHEMA to a schema of dbinit's own, or move that table out of the way",
+        )
+
+    @classmethod
+    def too_new(cls, table: str, version: str | None) -> "HistoryError":
+        """Return the error for rows that a newer version of dbinit wrote."""
+        return cls(
+            f"the history in {table} was written by a newer dbinit ({version})",
+            advice="update dbinit in this service to at least that version",
+        )
+
 
 class FileChangedError(HistoryError):
     """An applied file was edited since, and `on_change` is `fail`."""

@@ -95,13 +95,13 @@ async def read(connection: asyncpg.Connection, schema: str) -> list[Applied] | N
     except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
         return None
     except (asyncpg.UndefinedColumnError, asyncpg.UndefinedFunctionError) as error:
-        raise _unreadable(schema, str(error)) from None
+        raise HistoryError.unreadable(_qualified(schema), str(error)) from None
     try:
         rows = [[field or "" for field in row] for row in found]
         # Sorted here, as a sort in the query costs a fresh session more than it does us.
         return [_row(schema, row) for row in sorted(rows, key=lambda row: int(row[0]))]
     except ValueError as error:
-        raise _unreadable(schema, str(error)) from None
+        raise HistoryError.unreadable(_qualified(schema), str(error)) from None
 
 
 async def find(connection: asyncpg.Connection, schema: str, sentinel: str) -> Present:
@@ -155,19 +155,9 @@ def progress_of(connection: asyncpg.Connection, schema: str, row: Applied, check
 def _row(schema: str, row: list[str]) -> Applied:
     number, written_format, version, script, checksum, outcome, seconds, statements, progress = row
     if int(written_format) > FORMAT:
-        raise HistoryError(
-            f"the history in {_qualified(schema)} was written by a newer dbinit ({version})",
-            advice="update dbinit in this service to at least that version",
-        )
+        raise HistoryError.too_new(_qualified(schema), version)
     applied_at = datetime.fromtimestamp(float(seconds), UTC)
     return Applied(script, checksum, Outcome(outcome), applied_at, int(statements), progress, int(number))
-
-
-def _unreadable(schema: str, reason: str) -> HistoryError:
-    return HistoryError(
-        f"the table {_qualified(schema)} is no history that this dbinit can read: {reason}",
-        advice="set DBINIT_HISTORY_SCHEMA to a schema of dbinit's own, or move that table out of the way",
-    )
 
 
 def _qualified(schema: str) -> str:

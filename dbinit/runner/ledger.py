@@ -163,11 +163,11 @@ async def read_ledger(connection: asyncpg.Connection, schema: str, *, with_downs
     except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
         return Ledger(schema, [], exists=False)
     except (asyncpg.UndefinedColumnError, asyncpg.UndefinedFunctionError) as error:
-        raise _unreadable(schema, str(error)) from None
+        raise HistoryError.unreadable(_table(schema), str(error)) from None
     try:
         return Ledger(schema, sorted((_row(schema, row) for row in found), key=lambda row: row.id))
     except (TypeError, ValueError) as error:
-        raise _unreadable(schema, str(error)) from None
+        raise HistoryError.unreadable(_table(schema), str(error)) from None
 
 
 def creation(ledger: Ledger) -> str:
@@ -252,10 +252,7 @@ def _row(schema: str, fields: list[str | None]) -> Row:
     number, format_, written_by, version, name, kind, state, checksum, compatible, count, progress, *rest = fields
     applied_at, seconds, *down = rest
     if int(format_ or 0) > FORMAT:
-        raise HistoryError(
-            f"the history in {_table(schema)} was written by a newer dbinit ({written_by})",
-            advice="update dbinit in this service to at least that version",
-        )
+        raise HistoryError.too_new(_table(schema), written_by)
     return Row(
         _version(version),
         name or "",
@@ -280,13 +277,6 @@ def _down(text: str | None, transaction: str | None, timeout: str | None) -> Par
     if text is None:
         return None
     return Part("", text, Transaction(transaction), parse_duration(timeout) if timeout else None)
-
-
-def _unreadable(schema: str, reason: str) -> HistoryError:
-    return HistoryError(
-        f"the table {_table(schema)} is no history that this dbinit can read: {reason}",
-        advice="set DBINIT_HISTORY_SCHEMA to a schema of dbinit's own, or move that table out of the way",
-    )
 
 
 def _table(schema: str) -> str:
