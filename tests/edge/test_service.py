@@ -14,7 +14,8 @@ from fastapi import FastAPI
 
 from dbinit import DbInitError, ExitCode, StatementError
 from dbinit.fastapi import Gate, health_router, lifespan
-from tests.kit.network import Proxy, dead_port
+from tests.kit.faulty import FaultyProxy
+from tests.kit.network import dead_port
 from tests.kit.patience import eventually, eventually_async
 from tests.kit.process import finished, run_dbinit
 from tests.kit.server import PASSWORD, Server
@@ -266,7 +267,7 @@ def test_a_database_that_is_away_shows_where_it_is_looked_at(
 def test_a_hundred_probes_of_a_frozen_database_are_answered_and_ask_once(
     server: Server, database: str, write: Write, tmp_path: Path
 ) -> None:
-    with Proxy(server.port) as line:
+    with FaultyProxy(server.port) as line:
         url = server.url(database).replace(f":{server.port}/", f":{line.port}/")
         with serving(tmp_path, settings(url, write(SCRIPT)), health={"check_database": True}) as service:
             service.until("/items", 200)
