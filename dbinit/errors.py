@@ -97,6 +97,11 @@ class SourceError(DbInitError):
 
     exit_code = ExitCode.USAGE
 
+    @classmethod
+    def changed(cls, path: object) -> "SourceError":
+        """Return the error for a file, or a folder of files, that somebody writes to."""
+        return cls(f"{path} was changed while it was read", advice="start again when nobody writes to it any more")
+
 
 class ScriptError(DbInitError):
     """SQL that cannot be read or must not be run, found before anything was sent."""

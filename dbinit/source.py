@@ -160,9 +160,10 @@ class _Content:
         self._path = path
         self._opened = opened
         self._kept: list[bytes] | None = []
+        self._stamp: tuple[int, int] | None = None
         self.names_others = False
         digest, size, before = _Digest(), 0, b""
-        for chunk in _chunks(path, opened):
+        for chunk in _chunks(path, opened, self._check):
             digest.add(chunk)
             self.names_others = self.names_others or _names_files(before + chunk)
             before = chunk[-_LONGEST_NAME:]
@@ -184,11 +185,18 @@ class _Content:
             yield from self._kept
             return
         digest = _Digest()
-        for chunk in _chunks(self._path, self._opened):
+        for chunk in _chunks(self._path, self._opened, self._check):
             digest.add(chunk)
             yield chunk
         if digest.end() != self.checksum:
-            raise SourceError(f"{self._path} was changed while it was read", advice="start again")
+            raise SourceError.changed(self._path)
+
+    def _check(self, file: IO[bytes]) -> None:
+        """Refuse the file if somebody has written to it since the first reading began."""
+        stamp = _stamp(file)
+        self._stamp = self._stamp or stamp
+        if stamp != self._stamp:
+            raise SourceError.changed(self._path)
 
 
 def _names_files(chunk: bytes) -> bool:
@@ -217,14 +225,15 @@ class _Digest:
         return self._hash.hexdigest()
 
 
-def _chunks(path: Path, opened: Open) -> Iterator[bytes]:
-    """Yield what is in a file, without a byte order mark.
+def _chunks(path: Path, opened: Open, check: Callable[[IO[bytes]], None]) -> Iterator[bytes]:
+    """Yield what is in a file, without a byte order mark; `check` looks at it before and behind.
 
     Raises:
-        SourceError: It cannot be read, or is in another format.
+        SourceError: It cannot be read, is in another format, or was written to meanwhile.
     """
     try:
         with closing(opened()) as file:
+            check(file)
             data = file.read(_CHUNK)
             while len(data) < _TELLING and (more := file.read(_CHUNK)):
                 data += more
@@ -233,6 +242,7 @@ def _chunks(path: Path, opened: Open) -> Iterator[bytes]:
             while data:
                 yield data
                 data = file.read(_CHUNK)
+            check(file)
     except FileNotFoundError:
         raise SourceError(f"there is no file {path}", advice=_SET_PATH) from None
     except IsADirectoryError:
@@ -240,6 +250,14 @@ def _chunks(path: Path, opened: Open) -> Iterator[bytes]:
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise SourceError(f"{path} cannot be read: {reason}", advice="check the file and its permissions") from None
+
+
+def _stamp(file: IO[bytes]) -> tuple[int, int] | None:
+    """Return what becomes another when somebody writes to a file; None for one that is our own."""
+    if isinstance(file, _Unclosed):
+        return None
+    found = os.fstat(file.fileno())
+    return found.st_size, found.st_mtime_ns
 
 
 def _refuse_other_formats(path: Path, data: bytes) -> None:

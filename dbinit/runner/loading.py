@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 from dbinit.errors import SourceError
@@ -24,7 +25,11 @@ def load_folder(path: Path, format: Format | None, placeholders: Mapping[str, st
     """
     root = os.path.realpath(path)
     try:
+        before = os.stat(path).st_mtime_ns  # noqa: PTH116 - quicker than Path.stat
         files = [File(name, _read(file) if is_read(name) else b"") for name, file in _files(path, root)]
+        # Whoever replaces files, or the link that a ConfigMap's are behind, changes the folder itself.
+        if os.stat(path).st_mtime_ns != before:  # noqa: PTH116 - as above
+            raise SourceError.changed(path)
     except OSError as error:
         raise SourceError(
             f"{error.filename or path} cannot be read: {error.strerror}", advice="check the files and their permissions"
@@ -67,5 +72,18 @@ def _entries(folder: str, prefix: str = "") -> Iterator[tuple[str, os.DirEntry[s
 
 
 def _read(path: str) -> bytes:
-    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - quicker than Path.open, which many files show
-        return file.read()
+    """Read a file.
+
+    Raises:
+        SourceError: It was changed meanwhile.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        before = os.fstat(descriptor)
+        data = b"".join(iter(partial(os.read, descriptor, before.st_size + 1), b""))
+        after = os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
+    if after.st_mtime_ns != before.st_mtime_ns or not len(data) == before.st_size == after.st_size:
+        raise SourceError.changed(path)
+    return data

@@ -1,77 +1,68 @@
-"""A folder on disk: which of its files are read, and each of them once."""
+"""Reading a folder from disk while somebody writes to it."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from dbinit.errors import SourceError
-from dbinit.migrations.problems import FolderError
 from dbinit.runner.loading import load_folder
 
-
-def write(folder: Path, *names: str) -> None:
-    for name in names:
-        folder.joinpath(name).parent.mkdir(parents=True, exist_ok=True)
-        folder.joinpath(name).write_text(f"SELECT '{name}';")
+FIRST, SECOND = "001_one.sql", "002_two.sql"
 
 
-def loaded(folder: Path) -> list[str]:
-    return [migration.up.path for migration in load_folder(folder, None, {}).migrations]
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "migrations"
+    folder.mkdir()
+    for name in (FIRST, SECOND):
+        (folder / name).write_bytes(b"SELECT 1;")
+        os.utime(folder / name, ns=(0, 0))
+    os.utime(folder, ns=(0, 0))
+    return folder
 
 
-def test_hidden_files_and_what_is_below_hidden_folders_is_passed_over(tmp_path: Path) -> None:
-    write(tmp_path, "001_a.sql", ".002_b.sql", ".git/003_c.sql")
-    assert loaded(tmp_path) == [f"{tmp_path}/001_a.sql"]
+def lengthen(folder: Path) -> Path:
+    with (folder / SECOND).open("ab") as file:
+        file.write(b" SELECT 2;")
+    return folder / SECOND
 
 
-def test_files_below_have_the_names_of_their_folders(tmp_path: Path) -> None:
-    write(tmp_path, "V1__a.sql", "later/deep/V3__c.sql", "later/V2__b.sql")
-    names = ["V1__a.sql", "later/V2__b.sql", "later/deep/V3__c.sql"]
-    assert loaded(tmp_path) == [f"{tmp_path}/{name}" for name in names]
+def lengthen_behind_the_times(folder: Path) -> Path:
+    file = lengthen(folder)
+    os.utime(file, ns=(0, 0))
+    return file
 
 
-def test_a_mounted_config_map_has_each_file_once(tmp_path: Path) -> None:
-    write(tmp_path, "..2026_01_01/001_a.sql", "..2026_01_01/002_b.sql")
-    (tmp_path / "..data").symlink_to("..2026_01_01")
-    for name in ("001_a.sql", "002_b.sql"):
-        (tmp_path / name).symlink_to(f"..data/{name}")
-    assert loaded(tmp_path) == [f"{tmp_path}/001_a.sql", f"{tmp_path}/002_b.sql"]
+def rewrite(folder: Path) -> Path:
+    (folder / SECOND).write_bytes(b"SELECT 2;")
+    return folder / SECOND
 
 
-def test_of_a_file_and_links_to_it_the_first_name_counts(tmp_path: Path) -> None:
-    write(tmp_path, "002_b.sql")
-    (tmp_path / "001_a.sql").symlink_to("002_b.sql")
-    (tmp_path / "003_c.sql").symlink_to("002_b.sql")
-    assert loaded(tmp_path) == [f"{tmp_path}/001_a.sql"]
+def replace(folder: Path) -> Path:
+    other = folder.with_name("other.sql")
+    other.write_bytes(b"SELECT 3;")
+    other.replace(folder / FIRST)
+    return folder
 
 
-def test_the_folder_itself_may_be_a_link(tmp_path: Path) -> None:
-    write(tmp_path / "real", "001_a.sql")
-    (tmp_path / "real" / "002_b.sql").symlink_to("001_a.sql")
-    (tmp_path / "link").symlink_to("real")
-    assert loaded(tmp_path / "link") == [f"{tmp_path}/link/001_a.sql"]
+@pytest.mark.parametrize("change", [lengthen, lengthen_behind_the_times, rewrite, replace])
+def test_what_is_changed_while_it_is_read_is_named(
+    change: Callable[[Path], Path], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, changed = os.read, list[Path]()
 
+    def meddle(descriptor: int, size: int) -> bytes:
+        data = read(descriptor, size)
+        if not changed and os.path.samestat(os.fstat(descriptor), (folder / SECOND).stat()):
+            changed.append(change(folder))
+        return data
 
-def test_links_to_folders_are_not_followed_and_broken_ones_are_nothing(tmp_path: Path) -> None:
-    write(tmp_path / "outside", "V2__b.sql")
-    write(tmp_path / "folder", "V1__a.sql")
-    (tmp_path / "folder" / "more").symlink_to(tmp_path / "outside")
-    (tmp_path / "folder" / "V3__c.sql").symlink_to("nowhere.sql")
-    assert loaded(tmp_path / "folder") == [f"{tmp_path}/folder/V1__a.sql"]
+    monkeypatch.setattr(os, "read", meddle)
+    with pytest.raises(SourceError) as caught:
+        load_folder(folder, None, {})
+    assert caught.value.message == f"{changed[0]} was changed while it was read"
 
-
-def test_a_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
-    write(tmp_path, "secret.sql", "folder/001_a.sql")
-    (tmp_path / "folder" / "002_b.sql").symlink_to("../secret.sql")
-    with pytest.raises(SourceError, match=r"folder/002_b\.sql leads out of the folder, to .*/secret\.sql"):
-        load_folder(tmp_path / "folder", None, {})
-
-
-def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="none cannot be read: No such file or directory"):
-        load_folder(tmp_path / "none", None, {})
-
-
-def test_a_folder_without_files(tmp_path: Path) -> None:
-    with pytest.raises(FolderError, match="there is no file in it"):
-        load_folder(tmp_path, None, {})
+    monkeypatch.undo()
+    assert len(load_folder(folder, None, {}).migrations) == len((FIRST, SECOND))

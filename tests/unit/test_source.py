@@ -196,9 +196,38 @@ def test_a_large_file_that_changes_meanwhile_is_noticed(tmp_path: Path, monkeypa
     monkeypatch.setattr(source, "_KEPT", 0)
     file = write(tmp_path, b"SELECT 1;")
     script = read_script(file, {})
+    file.write_bytes(b"SELECT 22;")
+    with pytest.raises(SourceError, match="was changed while it was read"):
+        next(script.chunks())
+
+
+def test_a_large_file_that_changes_behind_its_times_is_noticed_at_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "_KEPT", 0)
+    file = write(tmp_path, b"SELECT 1;")
+    times = file.stat()
+    script = read_script(file, {})
     file.write_bytes(b"SELECT 2;")
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
     with pytest.raises(SourceError, match="was changed while it was read"):
         list(script.chunks())
+
+
+class Meddled(io.FileIO):
+    """A file that somebody writes to once it has been read to its end."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        if not data:
+            Path(str(self.name)).write_bytes(b"SELECT 22;")
+        return data
+
+
+def test_a_file_that_changes_while_it_is_read_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write(tmp_path, b"SELECT 1;")
+    monkeypatch.setattr(source, "_open", lambda path, **_: Meddled(path))
+    assert refusal(file).message == f"{file} was changed while it was read"
 
 
 # --- compressed, and from standard input ------------------------------------------------------------------------
