@@ -79,13 +79,17 @@ class History:
         rows: By key the row that counts, without the reverted ones, in the order in which they were applied: a repair
             does not change it.
         versioned: Those of them that are not about repeatable migrations.
+        shaken: The keys of the repeatable ones behind which something was taken back, perhaps with what they had made.
     """
 
     def __init__(self, rows: Iterable[Recorded]) -> None:
         self.rows: dict[str, Recorded] = {}
+        self.shaken: set[str] = set()
         for row in rows:
             if row.state is State.REVERTED:
                 self.rows.pop(row.key, None)
+                self.shaken.update(key for key, found in self.rows.items() if found.version is None)
             else:
                 self.rows[row.key] = row
+                self.shaken.discard(row.key)
         self.versioned = [row for row in self.rows.values() if row.version is not None]

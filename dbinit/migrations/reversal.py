@@ -88,15 +88,21 @@ def _needed(folder: Folder, chosen: Sequence[Recorded], applied: Sequence[Record
 
 
 def plan_redo(folder: Folder, rows: Iterable[Recorded]) -> Plan:
-    """Plan to take back what was applied last, and to apply it again, as it now is.
+    """Plan to take back what was applied last, and to apply it again, as it now is, with the repeatable ones behind it.
 
     Raises:
         PlanError: As `plan_down`, or its file is gone.
     """
+    rows = tuple(rows)
     down = plan_down(folder, rows).steps[0]
     if down.migration is None:
         raise PlanError([f"the file of migration {down.version} ({down.name}) is not in {folder.path}"])
-    return Plan((down, replace(step_of(Action.APPLY, down.migration), after=frozenset({0}))))
+    known = History(rows).rows
+    again = (found for found in folder.migrations if found.version is None and found.key in known)
+    steps = [down]
+    for migration in (down.migration, *again):
+        steps.append(replace(step_of(Action.APPLY, migration), after=frozenset({len(steps) - 1})))
+    return Plan(tuple(steps))
 
 
 def _name(row: Recorded) -> str:

@@ -128,6 +128,8 @@ def _migrations(folder: Folder, history: History, base: Version | None, late: se
         row = history.rows.get(migration.key)
         if row is not None:
             status = _status_of(migration, row)
+            if status is Status.APPLIED and migration.key in history.shaken:
+                status = Status.PENDING
         elif migration.version is None:
             status = Status.PENDING
         elif base is not None and migration.version <= base:

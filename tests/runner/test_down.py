@@ -149,3 +149,17 @@ async def test_a_way_back_that_was_interrupted_is_gone_on_with(
     await project.migrate(Down())
     assert await history(connection) == [("001", "applied"), ("001", "reverted")]
     assert await relations(connection) == set()
+
+
+async def test_what_went_with_it_comes_back_with_it(project: Project, connection: asyncpg.Connection) -> None:
+    project.write({"001_one.sql": "CREATE TABLE one (id int);\n-- dbinit: down\nDROP TABLE one CASCADE;\n"})
+    project.write({"repeatable_view.sql": "CREATE OR REPLACE VIEW v AS SELECT id FROM one"})
+    await project.up()
+    await project.migrate(Down())
+    assert await connection.fetchval("SELECT to_regclass('v')") is None
+    await project.up()
+    assert await connection.fetchval("SELECT to_regclass('v')") == "v"
+
+    await project.migrate(Redo())
+    assert await connection.fetchval("SELECT to_regclass('v')") == "v"
+    assert (await project.up()).outcome is Outcome.CURRENT

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from dbinit.migrations.history import Recorded, State, row_of
@@ -149,6 +151,16 @@ def test_repeatable_ones_wait_until_nothing_is_pending() -> None:
     found = folder({**CONTENTS, **VIEWS})
     assert steps(plan_up(found, [], target=version(4)))[-1] == "apply 4"
     assert steps(plan_up(found, [], target=version(5)))[-1] == "apply views"
+
+
+def test_repeatable_ones_run_again_behind_what_was_taken_back() -> None:
+    found = folder({**CONTENTS, **VIEWS})
+    down = [*history(found), replace(row_of(found.migrations[4]), state=State.REVERTED)]
+    assert steps(plan_up(found, down)) == ["apply 5", "apply views"]
+    assert steps(plan_up(some(1, 2, 3, 4), down)) == []
+    assert steps(plan_up(folder({**CONTENTS, **VIEWS}), [*down, row_of(found.migrations[5])])) == ["apply 5"]
+    assert steps(plan_redo(found, history(found))) == ["revert 5", "apply 5", "apply views"]
+    assert steps(plan_redo(found, history(FIVE))) == ["revert 5", "apply 5"]
 
 
 def test_a_repeatable_one_whose_file_is_gone_is_let_be() -> None:
