@@ -34,6 +34,9 @@ _EPILOG = """\
 environment:
   DATABASE_URL            postgresql://user:password@host:5432/database, or embedded:///folder
   DATABASE_URL_FILE       a file that holds it (a mounted secret)
+  DBINIT_MIGRATION_URL, DBINIT_MIGRATION_URL_FILE
+                          the same for the login that may change the schema (DATABASE_URL)
+  DBINIT_ROLE             the role to act as, which owns what is created (the login)
   MIGRATION_PATH          the file of SQL (scripts/init-db.sql), or a folder of migrations
   DBINIT_INCLUDE_ROOT     the folder that it may read files from (its own)
   DB_RETRY_ATTEMPTS       attempts to connect; 0 for as many as fit into the deadline (5)
@@ -148,7 +151,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_common(parser: argparse.ArgumentParser, **default: Any) -> None:
-    parser.add_argument("--url", help="the database (default: DATABASE_URL, which does not show in ps)", **default)
+    parser.add_argument(
+        "--url",
+        help="the database (default: DBINIT_MIGRATION_URL or DATABASE_URL, which do not show in ps)",
+        **default,
+    )
     parser.add_argument("--path", type=Path, help="the file or folder of SQL (default: MIGRATION_PATH)", **default)
     parser.add_argument(
         "--format",

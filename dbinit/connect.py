@@ -22,7 +22,7 @@ from .probe import answers
 from .settings import InitOptions
 from .url import DatabaseUrl
 
-__all__ = ["Attempt", "connect_arguments", "connected"]
+__all__ = ["Attempt", "connect_arguments", "connected", "set_keepalive"]
 
 _RELEASE_LIMIT = 0.8
 _GRACE = 10.0
@@ -134,7 +134,7 @@ async def _connect_with_backoff(
     for number in itertools.count(1):
         on_attempt(Attempt(number, options.retry_attempts))
         try:
-            limit = min(options.attempt_timeout.total_seconds(), deadline - clock())
+            limit = min(options.attempt_timeout(url).total_seconds(), deadline - clock())
             return await _connect_once(url, limit)
         except _FAILURES as error:
             verdict = classify(error)
@@ -170,7 +170,7 @@ async def _connect_once(url: DatabaseUrl, limit: float) -> asyncpg.Connection:
         except (OSError, asyncpg.CannotConnectNowError, asyncpg.TargetServerAttributeNotMatched) as error:
             failure = error
         else:
-            _set_keepalive(connection, {**_KEEPALIVE, **url.socket})
+            set_keepalive(connection, url)
             return connection
     raise failure
 
@@ -217,11 +217,13 @@ def _check_certificates(url: DatabaseUrl) -> None:
         if path and path != "system" and not Path(path).is_file():
             raise TlsError(
                 f"the file that {name} names is not there: {path}",
-                advice=f"correct {name} in DATABASE_URL, or mount the file",
+                advice=f"correct {name} in {url.setting}, or mount the file",
             )
 
 
-def _set_keepalive(connection: asyncpg.Connection, wanted: dict[str, int]) -> None:
+def set_keepalive(connection: asyncpg.Connection, url: DatabaseUrl) -> None:
+    """Have a dead peer noticed as the URL says, by default within 25 s."""
+    wanted = {**_KEEPALIVE, **url.socket}
     # asyncpg offers no public way to the socket.
     transport = getattr(connection, "_transport", None)
     sock = transport.get_extra_info("socket") if transport else None

@@ -15,6 +15,10 @@ from .url import DatabaseUrl
 
 __all__ = ["diagnose", "short_reason"]
 
+# OpenSSL's codes, https://docs.openssl.org/master/man3/X509_STORE_CTX_get_error/
+_WRONG_NAME = frozenset({62, 64})  # the host's name, its address
+_WRONG_TIME = frozenset({9, 10})  # not yet valid, expired
+
 
 def diagnose(error: BaseException, url: DatabaseUrl) -> ConnectError | SettingsError:
     """Return the error of our own that says what a failed attempt means, and what to do about it."""
@@ -28,7 +32,7 @@ def diagnose(error: BaseException, url: DatabaseUrl) -> ConnectError | SettingsE
     if isinstance(error, ValueError) and "certificate" in reason:
         return TlsError(f"{url}: {reason}", advice="name the authority's certificate with sslrootcert=/path/to/ca.pem")
     if isinstance(error, ValueError):
-        return SettingsError((f"DATABASE_URL: {reason}",))
+        return SettingsError((f"{url.setting}: {reason}",))
     return _unreachable(reason, url)
 
 
@@ -36,16 +40,17 @@ def _diagnose_answer(state: str, verdict: Verdict, reason: str, url: DatabaseUrl
     if state.startswith("28") or state == "42501":
         return AuthenticationError(
             f"{url} refused the login: {reason}",
-            advice="check user and password in DATABASE_URL, the server's pg_hba.conf, and GRANT CONNECT ON DATABASE",
+            advice=f"check user and password in {url.setting}, the server's pg_hba.conf, and GRANT CONNECT ON DATABASE",
         )
     if state == "3D000":
         return DatabaseMissingError(
             f"{url}: {reason}",
-            advice="create the database first (CREATE DATABASE ...), or correct its name in the URL",
+            advice=f"create the database first (CREATE DATABASE ...), or correct its name in {url.setting}",
         )
     if verdict is Verdict.PERMANENT:
         return ConnectError(
-            f"{url} refused the connection: {reason} (SQLSTATE {state})", advice="check the parameters in DATABASE_URL"
+            f"{url} refused the connection: {reason} (SQLSTATE {state})",
+            advice=f"check the parameters in {url.setting}",
         )
     return _unreachable(reason, url)
 
@@ -53,7 +58,7 @@ def _diagnose_answer(state: str, verdict: Verdict, reason: str, url: DatabaseUrl
 def _unreachable(reason: str, url: DatabaseUrl) -> ServerUnreachableError:
     return ServerUnreachableError(
         f"{url} was not reached: {reason}",
-        advice="check that the server runs, and host and port in DATABASE_URL",
+        advice=f"check that the server runs, and host and port in {url.setting}",
     )
 
 
@@ -61,15 +66,19 @@ def short_reason(error: BaseException) -> str:
     """Say in a few words why an attempt failed; a time-out's own text is empty."""
     if isinstance(error, TimeoutError) and not str(error):
         return "no answer in time"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return error.verify_message.rstrip(".")
     if isinstance(error, OSError) and error.strerror and not error.strerror.startswith("Connect call"):
         return error.strerror
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _tls_advice(error: BaseException) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return (
-            "the server's certificate is not trusted or is for another name: name the authority's certificate with"
-            " sslrootcert=/path/to/ca.pem, and use the host name that the certificate was made for"
-        )
-    return "the server offers no TLS: switch it on there (ssl = on), or use sslmode=prefer on a network you trust"
+    if not isinstance(error, ssl.SSLCertVerificationError):
+        return "the server offers no TLS: switch it on there (ssl = on), or use sslmode=prefer on a network you trust"
+    code = error.verify_code
+    if code in _WRONG_NAME:
+        return "use the host name that the server's certificate was made for, or have one made for this name"
+    if code in _WRONG_TIME:
+        return "renew the server's certificate, or correct the clock of this machine"
+    return "name the certificate of the authority that signed the server's with sslrootcert=/path/to/ca.pem"

@@ -15,15 +15,16 @@ import anyio
 import asyncpg
 
 from .backoff import is_connection_loss
-from .connect import Attempt, connect_arguments, connected
+from .connect import Attempt, connect_arguments, connected, set_keepalive
 from .diagnosis import diagnose
 from .durations import format_duration
 from .errors import ConnectionLostError
 from .lookup import look, look_at_history, settle, watch
 from .model import Applied, Outcome, Report, Script
+from .peer import doubt
 from .planning import Decision
 from .readiness import Phase, Readiness, advance
-from .runner.surroundings import Surroundings
+from .runner.surroundings import Connect, Surroundings
 from .settings import InitOptions
 from .source import STANDARD_INPUT, is_large, read_script
 from .transaction import read_only_transaction
@@ -69,7 +70,8 @@ class Initializer:
         self._began: float | None = None
         self._running = asyncio.Lock()
         self._resources = AsyncExitStack()
-        self._url: DatabaseUrl | None = None
+        self._embedded: dict[str, DatabaseUrl] = {}
+        self._doubted: set[str] = set()
         self._farewells: list[asyncio.Task[None]] = []
 
     @property
@@ -109,7 +111,7 @@ class Initializer:
             DbInitError: The database was not reached, or the file not read.
         """
         script = await _read(self.options)
-        async with self._connected() as connection, read_only_transaction(connection):
+        async with self._connected(self.options.migrating_url) as connection, read_only_transaction(connection):
             seen = await look(connection, script, self.options)
         return seen.decision, seen.rows
 
@@ -151,7 +153,7 @@ class Initializer:
         Raises:
             ConnectError: It was not reached in time.
         """
-        async with self._connected():
+        async with self._connected(self.options.migrating_url):
             pass
 
     @asynccontextmanager
@@ -159,15 +161,18 @@ class Initializer:
         """Open a pool of connections to the same database.
 
         Args:
-            **arguments: Handed to `asyncpg.create_pool`; `min_size` is 0 unless given.
+            **arguments: Handed to `asyncpg.create_pool`; `min_size` is 0 unless given, and the
+                `timeout` of a new connection is that of one attempt.
 
         Raises:
             ConnectError: The server of an `embedded:` URL could not be started.
         """
-        url = await self._resolve()
+        url = await self._resolve(self.options.url)
         known = connect_arguments(url)
         settings = {**url.session, **arguments.pop("server_settings", {})}
-        pool = await asyncpg.create_pool(**{**known, "server_settings": settings, "min_size": 0, **arguments})
+        init = partial(self._prepare, url, arguments.pop("init", None))
+        limits = {"timeout": self.options.attempt_timeout(url).total_seconds(), "min_size": 0}
+        pool = await asyncpg.create_pool(**{**known, "server_settings": settings, "init": init, **limits, **arguments})
         try:
             yield pool
         finally:
@@ -185,11 +190,12 @@ class Initializer:
         Raises:
             ConnectError: There was none in time.
         """
-        url = await self._resolve()
+        url = await self._resolve(self.options.url)
         connection: asyncpg.Connection | None = None
         try:
             async with asyncio.timeout(limit):
                 connection = await asyncpg.connect(**connect_arguments(url))
+                self._warn(connection, url)
                 await connection.execute("SELECT 1")
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
             raise diagnose(error, url) from None
@@ -235,19 +241,23 @@ class Initializer:
         if self.is_folder:
             return await self._folder_work().initialize()
         script = await _read(self.options)
-        async with self._connected() as connection:
+        async with self._connected(self.options.migrating_url) as connection:
             self._step(Phase.CHECKING)
             decision = await look_at_history(connection, script, self.options)
             if decision and (outcome := settle(decision, script)):
                 return _report(script, outcome)
             from .application import apply  # noqa: PLC0415 - most starts find nothing to do, and need none of it
 
-            done = await apply(connection, script, self.options, self._step, self._connect_again)
+            done = await apply(connection, script, self.options, self._step, self._again(self.options.migrating_url))
             return _report(script, done.outcome, done.statements)
 
     async def _verify(self) -> Report:
         deadline = time.monotonic() + self.options.lock_wait.total_seconds()
-        look_on = self._folder_work().verify if self.is_folder else partial(self._watch, await _read(self.options))
+        look_on = (
+            self._folder_work(self.options.url).verify
+            if self.is_folder
+            else partial(self._watch, await _read(self.options))
+        )
         while True:
             try:
                 return await look_on(deadline)
@@ -255,31 +265,34 @@ class Initializer:
                 logger.warning("%s; connecting again", error.message)
 
     async def _watch(self, script: Script, deadline: float) -> Report:
-        async with self._connected() as connection:
+        async with self._connected(self.options.url) as connection:
             self._step(Phase.CHECKING)
             return _report(script, await watch(connection, script, self.options, self._step, deadline))
 
-    def _folder_work(self) -> "FolderWork":
+    def _folder_work(self, url: DatabaseUrl | None = None) -> "FolderWork":
         from .runner.work import FolderWork  # noqa: PLC0415 - most services have a file
 
-        surroundings = Surroundings(self._connected, self._connect_again, self._step, self._hooks)
+        url = url or self.options.migrating_url
+        surroundings = Surroundings(partial(self._connected, url), self._again(url), self._step, self._hooks)
         return FolderWork(self.options, surroundings)
 
-    async def _resolve(self) -> DatabaseUrl:
+    async def _resolve(self, url: DatabaseUrl) -> DatabaseUrl:
         """Return where to connect to; an embedded server is started on first use and kept until `close()`."""
-        url = self._url or self.options.url
-        if url.embedded is not None:
+        if url.embedded is None:
+            return url
+        if url.embedded not in self._embedded:
             from .embedded import embedded_server  # noqa: PLC0415 - an extra, and not needed on the usual way
 
-            url = await self._resources.enter_async_context(embedded_server(Path(url.embedded)))
-        self._url = url
-        return url
+            started = await self._resources.enter_async_context(embedded_server(Path(url.embedded)))
+            self._embedded[url.embedded] = started
+        return self._embedded[url.embedded]
 
     @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[asyncpg.Connection]:
-        url = await self._resolve()
+    async def _connected(self, url: DatabaseUrl) -> AsyncIterator[asyncpg.Connection]:
+        url = await self._resolve(url)
         async with connected(url, self.options, self._on_attempt, self._farewells.append) as connection:
             logger.info("Successfully connected to database")
+            self._warn(connection, url)
             try:
                 yield connection
             except asyncpg.PostgresError as error:
@@ -289,11 +302,34 @@ class Initializer:
 
                 raise statement_error(error, title="PostgreSQL refused to show the history:") from None
 
-    @asynccontextmanager
-    async def _connect_again(self) -> AsyncIterator[asyncpg.Connection]:
-        """Make a second connection, of which no more need be said."""
-        async with connected(await self._resolve(), self.options, lambda _: None, self._farewells.append) as connection:
-            yield connection
+    def _again(self, url: DatabaseUrl) -> Connect:
+        """Return what makes a second connection, of which no more need be said."""
+
+        @asynccontextmanager
+        async def connect() -> AsyncIterator[asyncpg.Connection]:
+            resolved = await self._resolve(url)
+            async with connected(resolved, self.options, lambda _: None, self._farewells.append) as connection:
+                yield connection
+
+        return connect
+
+    async def _prepare(
+        self,
+        url: DatabaseUrl,
+        init: Callable[[asyncpg.Connection], Awaitable[None]] | None,
+        connection: asyncpg.Connection,
+    ) -> None:
+        """Look at a new connection of the pool before anybody uses it."""
+        self._warn(connection, url)
+        set_keepalive(connection, url)
+        if init is not None:
+            await init(connection)
+
+    def _warn(self, connection: asyncpg.Connection, url: DatabaseUrl) -> None:
+        """Say once of each URL when others on the way could read or take over its connections."""
+        if url.setting not in self._doubted and (found := doubt(connection)):
+            self._doubted.add(url.setting)
+            logger.warning("The connection to %s %s: set sslmode=verify-full in %s", url, found, url.setting)
 
     def _on_attempt(self, attempt: Attempt) -> None:
         if self._began is not None:  # status() and wait() are no start

@@ -34,6 +34,10 @@ class InitOptions:
 
     Args:
         database_url: The database; a text is parsed, and its password is never shown again.
+        migration_url: The same database for what creates and changes the schema, with a login that may. A service's
+            pool and probes, and the mode `verify`, keep to `database_url`. Default: `database_url`.
+        role: The role to act as while the schema is created or changed, so that what is created belongs to it; the
+            login has to be a member of it. Default: the login itself.
         migrations_path: The file of SQL, or a folder of migrations. Default `scripts/init-db.sql`.
         variables: Variables of the script, as `psql -v name=value` sets them; never shown. Default: none.
         include_root: The folder outside of which the script may not read files (`\i`, `\ir`, `\copy`). Default: the
@@ -63,6 +67,8 @@ class InitOptions:
     """
 
     database_url: DatabaseUrl | str
+    migration_url: DatabaseUrl | str | None = None
+    role: str | None = None
     migrations_path: Path | str = Path("scripts/init-db.sql")
     variables: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
     include_root: Path | str | None = None
@@ -105,8 +111,9 @@ class InitOptions:
 
         Args:
             environ: The variables. Default `os.environ`.
-            read_text: Reads the file that `DATABASE_URL_FILE` names. Default: as UTF-8.
-            **overrides: Fields that win over the environment (those that are None do not).
+            read_text: Reads the file that `DATABASE_URL_FILE` or `DBINIT_MIGRATION_URL_FILE` names. Default: as UTF-8.
+            **overrides: Fields that win over the environment (those that are None do not). With a `database_url` none
+                of the environment's URLs is looked at.
 
         Raises:
             SettingsError: One or more cannot be used; the error names all of them.
@@ -123,8 +130,13 @@ class InitOptions:
                 values[name] = read(text)
             except ValueError as error:
                 problems.append(f"{variable}: {error}")
-        if "database_url" not in overrides:
-            _read_url(environ, read_text or _read_utf8, values, problems)
+        for name, variable in _URLS.items():
+            if (
+                "database_url" not in overrides
+                and name not in overrides
+                and (url := _read_url(variable, environ, read_text or _read_utf8, problems))
+            ):
+                values[name] = url
         problems += _unknown_variables(environ)
         try:
             options = cls(**{"database_url": _PLACEHOLDER, **values, **overrides})
@@ -141,9 +153,13 @@ class InitOptions:
         return self.database_url
 
     @property
-    def attempt_timeout(self) -> timedelta:
-        """The limit for one attempt: the setting, else the URL's, else 10 s."""
-        return self.connect_timeout or self.url.connect_timeout or _CONNECT_TIMEOUT
+    def migrating_url(self) -> DatabaseUrl:
+        """The parsed `migration_url`, or else the `database_url`."""
+        return self.migration_url if isinstance(self.migration_url, DatabaseUrl) else self.url
+
+    def attempt_timeout(self, url: DatabaseUrl) -> timedelta:
+        """Return the limit for one attempt: the setting, else the URL's, else 10 s."""
+        return self.connect_timeout or url.connect_timeout or _CONNECT_TIMEOUT
 
 
 # Stands in for a URL that is missing or wrong, so that the other mistakes are found in the same go.
@@ -151,29 +167,35 @@ _PLACEHOLDER = DatabaseUrl()
 
 
 def _read_url(
-    environ: Mapping[str, str], read_text: Callable[[Path], str], values: dict[str, Any], problems: list[str]
-) -> None:
-    text, file = environ.get("DATABASE_URL"), environ.get("DATABASE_URL_FILE")
-    name = "DATABASE_URL" if text else "DATABASE_URL_FILE"
-    if text and file:
-        problems.append("DATABASE_URL and DATABASE_URL_FILE are both set; unset one of them")
-        return
-    if file and "://" in file:  # not to be repeated: it holds the password
-        problems.append(f"{name}: it holds a URL instead of a file's name; set DATABASE_URL to it")
-        return
+    variable: str, environ: Mapping[str, str], read_text: Callable[[Path], str], problems: list[str]
+) -> DatabaseUrl | None:
+    """Read a URL from its variable, or from the file that the variable with `_FILE` names."""
+    text, file = environ.get(variable), environ.get(f"{variable}_FILE")
+    name = variable if text else f"{variable}_FILE"
     try:
-        if not text and file:
-            text = read_text(Path(file)).strip()
-        if not text:
-            problems.append(f"DATABASE_URL is not set; {_TRY_EMBEDDED}" if not file else f"{name}: the file is empty")
-            return
-        values["database_url"] = _url(text)
+        if text and file:
+            problems.append(f"{variable} and {variable}_FILE are both set; unset one of them")
+        elif file:
+            return _url_from_file(file, variable, read_text)
+        elif text:
+            return _url(text)
+        elif variable == "DATABASE_URL":
+            problems.append(f"{variable} is not set; {_TRY_EMBEDDED}")
     except OSError as error:
         problems.append(f"{name}: cannot read {file}: {error.strerror or type(error).__name__}")
     except UnicodeDecodeError:
         problems.append(f"{name}: {file} is not UTF-8 text")
     except ValueError as error:
         problems.append(f"{name}: {error}")
+    return None
+
+
+def _url_from_file(file: str, variable: str, read_text: Callable[[Path], str]) -> DatabaseUrl:
+    if "://" in file:  # not to be repeated: it holds the password
+        raise ValueError(f"it holds a URL instead of a file's name; set {variable} to it")
+    if not (text := read_text(Path(file)).strip()):
+        raise ValueError("the file is empty")
+    return _url(text)
 
 
 def _read_utf8(path: Path) -> str:
@@ -200,6 +222,10 @@ def _url(value: object) -> DatabaseUrl:
         return parse_url(value)
     except UrlError as error:
         raise ValueError(f"the URL cannot be used: {error}") from None
+
+
+def _migration_url(value: object) -> DatabaseUrl | None:
+    return None if value is None else _url(value)._replace(setting=_URLS["migration_url"])
 
 
 def _path(value: object) -> Path:
@@ -298,6 +324,10 @@ def _identifier(value: object) -> str:
     return value
 
 
+def _optional_identifier(value: object) -> str | None:
+    return None if value is None else _identifier(value)
+
+
 def _sentinel(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError("it must be a table's name, or an empty text for none")  # noqa: TRY004 - one kind for all
@@ -309,6 +339,8 @@ def _sentinel(value: object) -> str:
 
 _READERS: dict[str, Callable[[Any], Any]] = {
     "database_url": _url,
+    "migration_url": _migration_url,
+    "role": _optional_identifier,
     "migrations_path": _path,
     "variables": _variables_of_script,
     "include_root": _optional_path,
@@ -332,6 +364,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
 _VARIABLES = {
     variable: (name, _READERS[name])
     for variable, name in {
+        "DBINIT_ROLE": "role",
         "MIGRATION_PATH": "migrations_path",
         "DBINIT_INCLUDE_ROOT": "include_root",
         "DBINIT_FORMAT": "migrations_format",
@@ -351,6 +384,7 @@ _VARIABLES = {
         "DBINIT_ON_FAILURE": "on_failure",
     }.items()
 }
-KNOWN_VARIABLES = frozenset({"DATABASE_URL", "DATABASE_URL_FILE", *_VARIABLES})
+_URLS = {"database_url": "DATABASE_URL", "migration_url": "DBINIT_MIGRATION_URL"}
+KNOWN_VARIABLES = frozenset({*_URLS.values(), *(f"{name}_FILE" for name in _URLS.values()), *_VARIABLES})
 """The environment variables that dbinit reads."""
 _OWN_VARIABLES = frozenset(name for name in KNOWN_VARIABLES if name.startswith("DBINIT_"))

@@ -113,6 +113,7 @@ class DatabaseUrl(NamedTuple):
         connect_timeout: Time for one attempt, where the URL gives one.
         shuffle_hosts: Whether `load_balance_hosts=random` was asked for.
         embedded: Folder of an embedded server instead of all of the above.
+        setting: The setting that it was given by, for messages.
     """
 
     hosts: tuple[str, ...] = ()
@@ -126,6 +127,7 @@ class DatabaseUrl(NamedTuple):
     connect_timeout: timedelta | None = None
     shuffle_hosts: bool = False
     embedded: str | None = None
+    setting: str = "DATABASE_URL"
 
     @property
     def places(self) -> tuple[tuple[str, int], ...]:

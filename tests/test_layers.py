@@ -81,6 +81,7 @@ FLOORS: dict[str, frozenset[str]] = {
     "pure, on top of that": frozenset({"failure", "migrations.preparation", "validation"}),
     "input and output": frozenset(
         {
+            "peer",
             "probe",
             "programs",
             "progress",

@@ -37,6 +37,8 @@ def only_problem(read: Callable[[], InitOptions]) -> str:
 
 
 DEFAULTS: dict[str, Any] = {
+    "migration_url": None,
+    "role": None,
     "variables": {},
     "include_root": None,
     "migrations_format": None,
@@ -69,6 +71,7 @@ def test_the_defaults(read: Callable[[], InitOptions]) -> None:
 @pytest.mark.parametrize(
     ("variable", "text", "field", "value"),
     [
+        ("DBINIT_ROLE", "Owner of all", "role", "Owner of all"),
         ("MIGRATION_PATH", "db/schema.sql", "migrations_path", Path("db/schema.sql")),
         ("DBINIT_INCLUDE_ROOT", "db", "include_root", Path("db")),
         ("DBINIT_FORMAT", "goose", "migrations_format", Format.GOOSE),
@@ -109,6 +112,9 @@ def test_an_empty_variable_is_as_good_as_none(variable: str) -> None:
 
 def test_the_documented_variables_are_the_known_ones() -> None:
     assert {
+        "DBINIT_MIGRATION_URL",
+        "DBINIT_MIGRATION_URL_FILE",
+        "DBINIT_ROLE",
         "DATABASE_URL",
         "DATABASE_URL_FILE",
         "MIGRATION_PATH",
@@ -158,6 +164,8 @@ def test_the_process_environment_is_read_where_none_is_given(monkeypatch: pytest
         ("MIGRATION_PATH", "a\0b", "no path"),
         ("DBINIT_HISTORY_SCHEMA", "a\0b", "must be a name"),
         ("DATABASE_URL", "mysql://host", "the URL cannot be used: its scheme is unknown"),
+        ("DBINIT_MIGRATION_URL", "mysql://host", "the URL cannot be used: its scheme is unknown"),
+        ("DBINIT_ROLE", "a\0b", "must be a name"),
     ],
 )
 def test_a_mistake_in_the_environment_is_reported_under_its_variable(variable: str, text: str, reason: str) -> None:
@@ -172,6 +180,8 @@ def test_a_mistake_in_the_environment_is_reported_under_its_variable(variable: s
         ("database_url", None, "DATABASE_URL=embedded:///"),
         ("database_url", b"postgresql://host", "it is not set"),
         ("database_url", "", "does not begin with postgresql://"),
+        ("migration_url", "", "does not begin with postgresql://"),
+        ("role", "", "must be a name"),
         ("migrations_path", "", "no path"),
         ("migrations_path", None, "no path"),
         ("retry_attempts", -1, "at least 0"),
@@ -197,6 +207,23 @@ def test_a_mistake_in_code_is_reported_under_its_field(field: str, value: object
     problem = only_problem(lambda: InitOptions(**arguments))
     assert problem.startswith(f"{field}: ")
     assert reason in problem
+
+
+def test_what_migrates_has_a_url_of_its_own_where_one_is_given(tmp_path: Path) -> None:
+    file = tmp_path / "url"
+    file.write_text("postgresql://owner:p@host/db\n")
+
+    assert from_env().migrating_url == from_env().url == parse_url(URL)
+    for variable, text in {"DBINIT_MIGRATION_URL": file.read_text(), "DBINIT_MIGRATION_URL_FILE": str(file)}.items():
+        options = from_env(**{variable: text})
+        assert (options.url.user, options.migrating_url.user) == ("u", "owner")
+        assert (options.url.setting, options.migrating_url.setting) == ("DATABASE_URL", "DBINIT_MIGRATION_URL")
+
+
+def test_a_url_in_code_is_meant_instead_of_both_of_the_environment() -> None:
+    environ = {"DATABASE_URL": URL, "DBINIT_MIGRATION_URL": CANARY_URL}
+    options = InitOptions.from_env(environ, database_url="postgresql://other/db")
+    assert options.migrating_url == options.url == parse_url("postgresql://other/db")
 
 
 def test_texts_are_understood_in_code_too() -> None:
@@ -376,13 +403,15 @@ def test_the_limit_of_an_attempt_is_the_settings_else_the_urls_else_ten_seconds(
     url: str, setting: timedelta | None, seconds: int
 ) -> None:
     options = InitOptions(database_url=url, connect_timeout=setting)
-    assert options.attempt_timeout == timedelta(seconds=seconds)
+    assert options.attempt_timeout(options.url) == timedelta(seconds=seconds)
 
 
 def test_every_variable_belongs_to_a_field_and_every_field_has_one() -> None:
     named = {name for name, _ in settings._VARIABLES.values()}  # noqa: SLF001 - the two tables belong together
     # A script's variables belong to a call, as psql's do; and so do placeholders.
-    assert named | {"database_url", "variables", "placeholders"} == {field.name for field in fields(InitOptions)}
+    assert named | {"database_url", "migration_url", "variables", "placeholders"} == {
+        field.name for field in fields(InitOptions)
+    }
 
 
 # --- the password -----------------------------------------------------------------------------------------------

@@ -1,0 +1,45 @@
+"""Who is at the other end of a connection, and how sure of that we are."""
+
+import ssl
+from ipaddress import ip_address
+from typing import Any
+
+import asyncpg
+
+__all__ = ["doubt"]
+
+
+def doubt(connection: Any) -> str:
+    """Return what lets others on the way read a connection or pose as its server; empty where nothing does.
+
+    It is seen by what has come of the connection, not by what was asked for: defaults, service files and names that
+    lead to this very machine make no difference. Unix sockets and loopback are nobody's way.
+
+    Args:
+        connection: Of asyncpg's, or lent by its pool.
+    """
+    transport = _transport(connection)
+    if transport is None or _is_local(transport):
+        return ""
+    context: ssl.SSLContext | None = transport.get_extra_info("sslcontext")
+    if context is None:
+        return "is not encrypted"
+    if context.verify_mode is not ssl.CERT_REQUIRED:
+        return "is encrypted, but the server's certificate is not verified"
+    if not context.check_hostname:
+        return "is encrypted, but the server's certificate may be for any host"
+    return ""
+
+
+def _transport(connection: asyncpg.Connection) -> Any:
+    # asyncpg offers no public way to it.
+    return getattr(connection, "_transport", None)
+
+
+def _is_local(transport: Any) -> bool:
+    peer = transport.get_extra_info("peername")
+    if not isinstance(peer, tuple):  # a Unix socket's is a path, or nothing
+        return True
+    address = ip_address(peer[0].partition("%")[0])
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback
