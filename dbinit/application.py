@@ -29,7 +29,7 @@ from .settings import InitOptions
 from .sql.context import Context
 from .sql.survey import Survey, survey
 from .stepwise import Journey
-from .transaction import transaction
+from .transaction import stopping_with, transaction
 
 __all__ = ["Application", "apply"]
 
@@ -48,7 +48,12 @@ Connect = Callable[[], AbstractAsyncContextManager[asyncpg.Connection]]
 
 
 async def apply(
-    connection: asyncpg.Connection, script: Script, options: InitOptions, step: Step, connect: Connect
+    connection: asyncpg.Connection,
+    script: Script,
+    options: InitOptions,
+    step: Step,
+    connect: Connect,
+    on_try: Callable[[Application], None],
 ) -> Application:
     """Apply a script that, at a first look, has not been applied.
 
@@ -58,6 +63,7 @@ async def apply(
         options: How.
         step: Told of the waiting, and of each statement.
         connect: Makes another connection, which a script that controls its own transactions needs for the lock.
+        on_try: Told of what is to be committed next: should the connection be lost, the history tells whether it was.
 
     Raises:
         DbInitError: It could not be applied; everything was rolled back, unless the error says otherwise.
@@ -75,11 +81,14 @@ async def apply(
         if found.stepwise is None:
             async with locked_transaction(connection, key, options.lock_wait, on_wait):
                 done = await _apply_whole(connection, found, options, step)
+                on_try(done)
         else:
             async with connect() as guard, locked_transaction(guard, key, options.lock_wait, on_wait):
                 # The lock is idle while the work is done elsewhere, for as long as that takes.
                 await guard.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
-                done = await _apply_stepwise(connection, guard, found, options, step)
+                on_try(Application(Outcome.APPLIED, found.statements))
+                async with stopping_with(guard):
+                    done = await _apply_stepwise(connection, guard, found, options, step)
     except asyncpg.PostgresError as error:
         if is_connection_loss(error):
             raise

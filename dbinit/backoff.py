@@ -24,6 +24,8 @@ class Verdict(Enum):
     """The server is not there yet: try again, as soon as it answers."""
     GRACE = "grace"
     """It answers, but something is still missing that a first boot creates: try again for a short while."""
+    ROLE = "role"
+    """It answers, but its role is another than the one asked for: try again until a promotion changes that."""
     PERMANENT = "permanent"
     """Trying again changes nothing."""
 
@@ -59,7 +61,9 @@ def classify(error: BaseException) -> Verdict:
         return Verdict.TRANSIENT
     if isinstance(error, ssl.SSLError | ValueError) or is_tls_refusal(error):
         return Verdict.PERMANENT
-    if isinstance(error, OSError | asyncpg.TargetServerAttributeNotMatched):  # TimeoutError is an OSError
+    if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
+        return Verdict.ROLE
+    if isinstance(error, OSError):  # TimeoutError is one
         return Verdict.TRANSIENT
     return Verdict.PERMANENT
 

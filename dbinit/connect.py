@@ -8,6 +8,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
@@ -16,10 +17,11 @@ import anyio
 import asyncpg
 
 from .backoff import Verdict, classify, delays, is_connection_loss
-from .diagnosis import diagnose, short_reason
-from .errors import ConnectError, ConnectionLostError, SettingsError, TlsError
+from .diagnosis import diagnose, role_reason, short_reason
+from .errors import ConnectError, ConnectionLostError, DemotedError, SettingsError, TlsError
 from .probe import answers
 from .settings import InitOptions
+from .transaction import is_standby
 from .url import DatabaseUrl
 
 __all__ = ["Attempt", "connect_arguments", "connected", "set_keepalive"]
@@ -27,6 +29,7 @@ __all__ = ["Attempt", "connect_arguments", "connected", "set_keepalive"]
 _RELEASE_LIMIT = 0.8
 _GRACE = 10.0
 _PROBE_EVERY = 0.15
+_ROLE_PAUSE = 1.0  # seconds between two looks whether a standby has been promoted
 _LEAST_LEFT = 0.2  # seconds: too little for another attempt
 _FAILURES = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, ValueError)
 # A dead peer is noticed within 25 s by default, instead of the kernel's two hours.
@@ -37,6 +40,12 @@ _TCP_OPTIONS = {
     "keepalives_count": "TCP_KEEPCNT",
     "tcp_user_timeout": "TCP_USER_TIMEOUT",
 }
+
+
+_READ_ONLY = "25006"
+_WRITABLE = frozenset({"any", "primary", "read-write"})
+_START_AGAIN = "start again: dbinit reads the history before it decides what is left to do"
+_UNKNOWN = "What was not committed is rolled back; whether a commit under way was reached is not known."
 
 
 class Attempt(NamedTuple):
@@ -72,7 +81,9 @@ async def connected(
             for it, which a start need not wait for. The task ends within a second; await it in the end.
 
     Raises:
-        ConnectError: The database was not reached, or the connection broke in use.
+        ConnectionLostError: The connection broke in use.
+        DemotedError: Something was to be written, and the server is a standby.
+        ConnectError: The database was not reached.
         SettingsError: The driver cannot use the URL.
     """
     connection = await _connect_with_backoff(url, options, on_attempt)
@@ -81,13 +92,10 @@ async def connected(
     except BaseException as error:
         # Under the shield the driver still cancels what the server is working on, and then says goodbye.
         with anyio.CancelScope(shield=True):
+            lost = await _as_a_loss(error, connection, url)
             await _release(connection)
-        if _is_connection_loss(error):
-            raise ConnectionLostError(
-                f"the connection to {url} broke: {short_reason(error)}",
-                advice="start again: dbinit reads the history before it decides what is left to do",
-                outcome="What was not committed is rolled back; whether a commit under way was reached is not known.",
-            ) from None
+        if lost:
+            raise lost from None
         raise
     on_farewell(asyncio.create_task(_release(connection)))
 
@@ -133,9 +141,9 @@ async def _connect_with_backoff(
     woken = False
     for number in itertools.count(1):
         on_attempt(Attempt(number, options.retry_attempts))
+        failed = Attempt(number, options.retry_attempts, role_reason(url), _ROLE_PAUSE)
         try:
-            limit = min(options.attempt_timeout(url).total_seconds(), deadline - clock())
-            return await _connect_once(url, limit)
+            return await _connect_in_role(url, options, deadline, partial(on_attempt, failed))
         except _FAILURES as error:
             verdict = classify(error)
             if verdict is Verdict.GRACE:
@@ -152,6 +160,24 @@ async def _connect_with_backoff(
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
+async def _connect_in_role(
+    url: DatabaseUrl, options: InitOptions, deadline: float, on_waiting: Callable[[], None]
+) -> asyncpg.Connection:
+    """Connect; where all that answer have another role than the one asked for, wait for a promotion."""
+    clock = asyncio.get_running_loop().time
+    waiting = False
+    while True:
+        try:
+            return await _connect_once(url, min(options.attempt_timeout(url).total_seconds(), deadline - clock()))
+        except asyncpg.TargetServerAttributeNotMatched:
+            if deadline - clock() <= _LEAST_LEFT:
+                raise
+        if not waiting:
+            waiting = True
+            on_waiting()
+        await anyio.sleep(min(random.uniform(_ROLE_PAUSE / 2, _ROLE_PAUSE), deadline - clock()))  # noqa: S311
+
+
 def _final(error: ConnectError | SettingsError, attempts: int, verdict: Verdict) -> ConnectError | SettingsError:
     if verdict is not Verdict.PERMANENT:
         error.outcome = f"Gave up after {attempts} attempt{'s' if attempts > 1 else ''}. {error.outcome}"
@@ -160,19 +186,21 @@ def _final(error: ConnectError | SettingsError, attempts: int, verdict: Verdict)
 
 async def _connect_once(url: DatabaseUrl, limit: float) -> asyncpg.Connection:
     """Try the hosts in turn; as in libpq, each has the time of one attempt to itself, which asyncpg has for all."""
-    failure: Exception = ConnectionError("no host to connect to")
+    failure: Exception | None = None
     for place in _places(url):
         try:
             # No cache of prepared statements: behind a transaction pooler the next query may meet another process.
             connection: asyncpg.Connection = await asyncpg.connect(
                 **connect_arguments(place), timeout=max(limit, 0.001), statement_cache_size=0
             )
-        except (OSError, asyncpg.CannotConnectNowError, asyncpg.TargetServerAttributeNotMatched) as error:
-            failure = error
+        except asyncpg.TargetServerAttributeNotMatched as error:
+            failure = error  # says more than that another host is down
+        except (OSError, asyncpg.CannotConnectNowError) as error:
+            failure = failure if isinstance(failure, asyncpg.TargetServerAttributeNotMatched) else error
         else:
             set_keepalive(connection, url)
             return connection
-    raise failure
+    raise failure or ConnectionError("no host to connect to")
 
 
 def _places(url: DatabaseUrl) -> list[DatabaseUrl]:
@@ -233,6 +261,22 @@ def set_keepalive(connection: asyncpg.Connection, url: DatabaseUrl) -> None:
     for name, option in _TCP_OPTIONS.items():
         if wanted.get(name) and hasattr(socket, option):
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), wanted[name])
+
+
+async def _as_a_loss(
+    error: BaseException, connection: asyncpg.Connection, url: DatabaseUrl
+) -> ConnectionLostError | None:
+    """Return what an error says about the connection; None where it is about something else."""
+    if _is_connection_loss(error):
+        reason = short_reason(error.__cause__ or error)  # the server's last words, where it had time for them
+        return ConnectionLostError(f"the connection to {url} broke: {reason}", advice=_START_AGAIN, outcome=_UNKNOWN)
+    wanted = url.driver.get("target_session_attrs", "any") in _WRITABLE
+    if wanted and getattr(error, "sqlstate", None) == _READ_ONLY and await is_standby(connection):
+        return DemotedError(
+            f"{url} is a standby, which takes no writes",
+            advice="promote it, or name the primary's host in DATABASE_URL",
+        )
+    return None
 
 
 def _is_connection_loss(error: BaseException) -> bool:

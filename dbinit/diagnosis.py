@@ -13,7 +13,7 @@ from .errors import (
 )
 from .url import DatabaseUrl
 
-__all__ = ["diagnose", "short_reason"]
+__all__ = ["diagnose", "role_reason", "short_reason"]
 
 # OpenSSL's codes, https://docs.openssl.org/master/man3/X509_STORE_CTX_get_error/
 _WRONG_NAME = frozenset({62, 64})  # the host's name, its address
@@ -29,6 +29,8 @@ def diagnose(error: BaseException, url: DatabaseUrl) -> ConnectError | SettingsE
         return _diagnose_answer(state, classify(error), reason, url)
     if isinstance(error, ssl.SSLError) or is_tls_refusal(error):
         return TlsError(f"{url}: no TLS connection: {reason}", advice=_tls_advice(error))
+    if classify(error) is Verdict.ROLE:
+        return _wrong_role(url)
     if isinstance(error, ValueError) and "certificate" in reason:
         return TlsError(f"{url}: {reason}", advice="name the authority's certificate with sslrootcert=/path/to/ca.pem")
     if isinstance(error, ValueError):
@@ -59,6 +61,27 @@ def _unreachable(reason: str, url: DatabaseUrl) -> ServerUnreachableError:
     return ServerUnreachableError(
         f"{url} was not reached: {reason}",
         advice=f"check that the server runs, and host and port in {url.setting}",
+    )
+
+
+_LACKS = {
+    "read-write": "takes no writes: it is a standby, or default_transaction_read_only is on there",
+    "standby": "is a primary",
+    "read-only": "takes writes",
+}
+
+
+def role_reason(url: DatabaseUrl) -> str:
+    """Say in a few words what is wrong with a server that is none of what `target_session_attrs` asks for."""
+    wanted = url.driver.get("target_session_attrs", "")
+    return f"whoever answers {_LACKS.get(wanted, 'is a standby, which takes no writes')}"
+
+
+def _wrong_role(url: DatabaseUrl) -> ServerUnreachableError:
+    standby = url.driver.get("target_session_attrs") in {"standby", "read-only"}
+    advice = "name a standby" if standby else "promote a standby, or name the primary"
+    return ServerUnreachableError(
+        f"{url} was reached, but {role_reason(url)}", advice=f"{advice} among the hosts in {url.setting}"
     )
 
 

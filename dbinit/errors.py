@@ -14,6 +14,7 @@ __all__ = [
     "ConnectionLostError",
     "DatabaseMissingError",
     "DbInitError",
+    "DemotedError",
     "EmbeddedServerError",
     "ExitCode",
     "FileChangedError",
@@ -197,6 +198,10 @@ class TlsError(ConnectError):
 
 class ConnectionLostError(ConnectError):
     """The connection broke while work was under way."""
+
+
+class DemotedError(ConnectionLostError):
+    """The server has turned out to be a standby while something was to be written."""
 
 
 class EmbeddedServerError(ConnectError):

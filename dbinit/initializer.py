@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, Self
 import anyio
 import asyncpg
 
+from . import history
 from .backoff import is_connection_loss
 from .connect import Attempt, connect_arguments, connected, set_keepalive
 from .diagnosis import diagnose
 from .durations import format_duration
-from .errors import ConnectionLostError
-from .lookup import look, look_at_history, settle, watch
+from .lookup import decide_by, look, settle, watch
+from .losses import Losses
 from .model import Applied, Outcome, Report, Script
 from .peer import doubt
 from .planning import Decision
@@ -31,6 +32,7 @@ from .transaction import read_only_transaction
 from .url import DatabaseUrl
 
 if TYPE_CHECKING:
+    from .application import Application
     from .migrations.preparation import Task
     from .migrations.request import Request
     from .runner.hooks import Hooks
@@ -69,6 +71,7 @@ class Initializer:
         self._readiness = Readiness(attempts=options.retry_attempts, file=str(options.migrations_path))
         self._began: float | None = None
         self._running = asyncio.Lock()
+        self._losses = Losses(options, self._on_loss)
         self._resources = AsyncExitStack()
         self._embedded: dict[str, DatabaseUrl] = {}
         self._doubted: set[str] = set()
@@ -110,7 +113,9 @@ class Initializer:
         Raises:
             DbInitError: The database was not reached, or the file not read.
         """
-        script = await _read(self.options)
+        return await self._losses.outlast(partial(self._status, await _read(self.options)))
+
+    async def _status(self, script: Script) -> tuple[Decision, list[Applied]]:
         async with self._connected(self.options.migrating_url) as connection, read_only_transaction(connection):
             seen = await look(connection, script, self.options)
         return seen.decision, seen.rows
@@ -121,7 +126,10 @@ class Initializer:
         Raises:
             DbInitError: It did not work; the error says what was done.
         """
-        return await self._run(self._folder_work().migrate, request)
+        return await self._run(self._migrate, request)
+
+    async def _migrate(self, request: "Request") -> Report:
+        return await self._folder_work().migrate(request)
 
     async def standings(self) -> "Standings":
         """Return how each migration of a folder stands, and what `migrate(Up())` would do; change nothing.
@@ -153,6 +161,9 @@ class Initializer:
         Raises:
             ConnectError: It was not reached in time.
         """
+        await self._losses.outlast(self._wait)
+
+    async def _wait(self) -> None:
         async with self._connected(self.options.migrating_url):
             pass
 
@@ -229,6 +240,7 @@ class Initializer:
             if self._readiness.phase is Phase.CLOSED:
                 raise RuntimeError("this Initializer is closed; make a new one")
             self._began = began = time.monotonic()
+            self._losses = Losses(self.options, self._on_loss)
             try:
                 report = await work(*arguments)
             except Exception as error:
@@ -241,28 +253,32 @@ class Initializer:
         if self.is_folder:
             return await self._folder_work().initialize()
         script = await _read(self.options)
+        return await self._losses.outlast(partial(self._apply, script, []))
+
+    async def _apply(self, script: Script, tried: "list[Application]") -> Report:
+        """Apply a script, unless it is found to be; `tried` is what was to be committed when a connection was lost."""
         async with self._connected(self.options.migrating_url) as connection:
             self._step(Phase.CHECKING)
-            decision = await look_at_history(connection, script, self.options)
+            rows = await history.read(connection, self.options.history_schema) or []
+            self._losses.seen([(row.id, row.statements, row.outcome) for row in rows])
+            decision = decide_by(rows, script, self.options) if rows else None
+            if decision is Decision.SKIP and tried:
+                logger.info("%s was committed before the connection broke", script.path)
+                return _report(script, tried[-1].outcome, tried[-1].statements)
             if decision and (outcome := settle(decision, script)):
                 return _report(script, outcome)
             from .application import apply  # noqa: PLC0415 - most starts find nothing to do, and need none of it
 
-            done = await apply(connection, script, self.options, self._step, self._again(self.options.migrating_url))
+            surroundings = (self._step, self._again(self.options.migrating_url), tried.append)
+            done = await apply(connection, script, self.options, *surroundings)
             return _report(script, done.outcome, done.statements)
 
     async def _verify(self) -> Report:
         deadline = time.monotonic() + self.options.lock_wait.total_seconds()
-        look_on = (
-            self._folder_work(self.options.url).verify
-            if self.is_folder
-            else partial(self._watch, await _read(self.options))
-        )
-        while True:
-            try:
-                return await look_on(deadline)
-            except ConnectionLostError as error:
-                logger.warning("%s; connecting again", error.message)
+        if self.is_folder:
+            return await self._folder_work(self.options.url).verify(deadline)
+        watch_on = partial(self._watch, await _read(self.options), deadline)
+        return await self._losses.outlast(watch_on, until=deadline)
 
     async def _watch(self, script: Script, deadline: float) -> Report:
         async with self._connected(self.options.url) as connection:
@@ -273,7 +289,8 @@ class Initializer:
         from .runner.work import FolderWork  # noqa: PLC0415 - most services have a file
 
         url = url or self.options.migrating_url
-        surroundings = Surroundings(partial(self._connected, url), self._again(url), self._step, self._hooks)
+        connect, connect_again = partial(self._connected, url), self._again(url)
+        surroundings = Surroundings(connect, connect_again, self._step, self._hooks, self._losses)
         return FolderWork(self.options, surroundings)
 
     async def _resolve(self, url: DatabaseUrl) -> DatabaseUrl:
@@ -289,8 +306,8 @@ class Initializer:
 
     @asynccontextmanager
     async def _connected(self, url: DatabaseUrl) -> AsyncIterator[asyncpg.Connection]:
-        url = await self._resolve(url)
-        async with connected(url, self.options, self._on_attempt, self._farewells.append) as connection:
+        url = self._losses.where(await self._resolve(url))
+        async with connected(url, self._losses.options, self._on_attempt, self._farewells.append) as connection:
             logger.info("Successfully connected to database")
             self._warn(connection, url)
             try:
@@ -307,8 +324,8 @@ class Initializer:
 
         @asynccontextmanager
         async def connect() -> AsyncIterator[asyncpg.Connection]:
-            resolved = await self._resolve(url)
-            async with connected(resolved, self.options, lambda _: None, self._farewells.append) as connection:
+            where = self._losses.where(await self._resolve(url))
+            async with connected(where, self._losses.options, lambda _: None, self._farewells.append) as connection:
                 yield connection
 
         return connect
@@ -330,6 +347,10 @@ class Initializer:
         if url.setting not in self._doubted and (found := doubt(connection)):
             self._doubted.add(url.setting)
             logger.warning("The connection to %s %s: set sslmode=verify-full in %s", url, found, url.setting)
+
+    def _on_loss(self) -> None:
+        if self._began is not None:  # status() and wait() are no start
+            self._step(Phase.CONNECTING, attempt=0, statement=0, detail="")
 
     def _on_attempt(self, attempt: Attempt) -> None:
         if self._began is not None:  # status() and wait() are no start

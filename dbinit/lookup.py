@@ -15,7 +15,7 @@ from .readiness import Phase, Step
 from .settings import InitOptions
 from .transaction import read_only_transaction
 
-__all__ = ["Look", "look", "look_at_history", "settle", "watch"]
+__all__ = ["Look", "decide_by", "look", "settle", "watch"]
 
 logger = logging.getLogger("dbinit")
 
@@ -30,9 +30,8 @@ class Look(NamedTuple):
     present: history.Present
 
 
-async def look_at_history(connection: asyncpg.Connection, script: Script, options: InitOptions) -> Decision | None:
-    """Decide by one query of the history alone; None where there is none, so that more has to be looked at."""
-    rows = await history.read(connection, options.history_schema)
+def decide_by(rows: list[Applied], script: Script, options: InitOptions) -> Decision | None:
+    """Decide by the history alone; None where there is none, so that more has to be looked at."""
     return _decide(script, rows, options, sentinel_found=False) if rows else None
 
 

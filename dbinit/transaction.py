@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import anyio
 import asyncpg
 
-__all__ = ["ending_transaction", "read_only_transaction", "rollback", "transaction"]
+__all__ = ["ending_transaction", "is_standby", "read_only_transaction", "rollback", "stopping_with", "transaction"]
 
 _ROLLBACK_LIMIT = 1.0
 
@@ -33,6 +33,36 @@ async def rollback(connection: asyncpg.Connection) -> None:
             await connection.execute("ROLLBACK")
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
             connection.terminate()
+
+
+async def is_standby(connection: asyncpg.Connection) -> bool:
+    """Tell whether the server is a standby, after it has refused to write; so is one that has gone away since."""
+    try:
+        asked = "ROLLBACK; SELECT 1 WHERE pg_catalog.pg_is_in_recovery()"
+        return await connection.execute(asked, timeout=_ROLLBACK_LIMIT) == "SELECT 1"
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        return True
+
+
+@asynccontextmanager
+async def stopping_with(guard: asyncpg.Connection) -> AsyncIterator[None]:
+    """Stop the body when a connection beside is lost, as what that one held is lost with it.
+
+    Raises:
+        asyncpg.ConnectionDoesNotExistError: It was lost.
+    """
+    with anyio.CancelScope() as scope:
+
+        def stop(_: object) -> None:
+            scope.cancel()
+
+        guard.add_termination_listener(stop)
+        try:
+            yield
+        finally:
+            guard.remove_termination_listener(stop)
+    if scope.cancelled_caught:
+        raise asyncpg.ConnectionDoesNotExistError("the connection that held the migration lock was closed")
 
 
 @asynccontextmanager

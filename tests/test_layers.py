@@ -95,7 +95,7 @@ FLOORS: dict[str, frozenset[str]] = {
         }
     ),
     "input and output, composed": frozenset(
-        {"connect", "embedded", "executor", "history", "indexes", "lock", "runner.ledger"}
+        {"connect", "embedded", "executor", "history", "indexes", "lock", "losses", "runner.ledger"}
     ),
     "input and output, composed again": frozenset({"lookup", "stepwise"}),
     "the work": frozenset(
@@ -106,6 +106,7 @@ FLOORS: dict[str, frozenset[str]] = {
             "runner.checking",
             "runner.framing",
             "runner.hooks",
+            "runner.job",
             "runner.migrator",
             "runner.parallel",
             "runner.serial",

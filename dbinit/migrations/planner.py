@@ -13,9 +13,10 @@ from .problems import PlanError
 from .standing import Standing, Status, newest, survey
 from .version import ZERO, Version
 
-__all__ = ["plan_baseline", "plan_repair", "plan_up", "status"]
+__all__ = ["RUNS", "plan_baseline", "plan_repair", "plan_up", "status", "up_step"]
 
-_RUNS = (Status.PENDING, Status.LATE, Status.UNFINISHED)
+RUNS = (Status.PENDING, Status.LATE, Status.UNFINISHED)
+"""How migrations stand that can be applied."""
 
 
 def status(folder: Folder, rows: Iterable[Recorded]) -> list[Standing]:
@@ -54,7 +55,7 @@ def plan_up(
 def _up_steps(
     folder: Folder, standings: Sequence[Standing], target: Version | None, *, with_repeatable: bool
 ) -> list[Step]:
-    pending = [found for found in standings if found.status in _RUNS and found.version is not None]
+    pending = [found for found in standings if found.status in RUNS and found.version is not None]
     wanted = _wanted(folder, target) if pending else set[Version]()
     chosen = [found for found in pending if found.version in wanted or found.kind is Kind.BASELINE]
     places: dict[Version, int] = {}
@@ -67,7 +68,7 @@ def _up_steps(
             base = frozenset({len(steps)})
         elif found.version:
             places[found.version] = len(steps)
-        steps.append(_up_step(found, after))
+        steps.append(up_step(found, after))
     if with_repeatable and len(chosen) == len(pending):
         steps += _repeatable_steps(standings, len(steps))
     return steps
@@ -90,13 +91,14 @@ def _repeatable_steps(standings: Iterable[Standing], place: int) -> list[Step]:
     after = frozenset(range(place))
     steps: list[Step] = []
     for found in standings:
-        if found.status in (*_RUNS, Status.EDITED) and found.version is None and found.migration:
-            steps.append(_up_step(found, after))
+        if found.status in (*RUNS, Status.EDITED) and found.version is None and found.migration:
+            steps.append(up_step(found, after))
             after = frozenset({place + len(steps) - 1})
     return steps
 
 
-def _up_step(found: Standing, after: frozenset[int]) -> Step:
+def up_step(found: Standing, after: frozenset[int]) -> Step:
+    """Return the step that applies a migration of the folder, or goes on with it, behind those at other places."""
     if found.migration is None:
         raise ValueError("only what has a file can be applied")
     action = Action.RESUME if found.status is Status.UNFINISHED else Action.APPLY

@@ -1,13 +1,13 @@
 """What somebody wants to be done with a folder of migrations. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from .history import Recorded
 from .model import Folder
-from .plan import Plan
+from .plan import Plan, Step
 from .planner import plan_baseline, plan_repair, plan_up
-from .reversal import plan_down, plan_redo
+from .reversal import plan_again, plan_down, plan_redo
 from .version import Version
 
 __all__ = ["Baseline", "Down", "Import", "Redo", "Repair", "Request", "Up", "make_plan", "takes_back"]
@@ -81,14 +81,14 @@ def takes_back(request: Request) -> bool:
     return isinstance(request, Down | Redo)
 
 
-def make_plan(request: Request, folder: Folder, rows: Iterable[Recorded], *, done: int = 0) -> Plan:
+def make_plan(request: Request, folder: Folder, rows: Iterable[Recorded], *, done: Sequence[Step] = ()) -> Plan:
     """Plan what is wanted.
 
     Args:
         request: What is wanted.
         folder: The folder.
         rows: The history, oldest row first.
-        done: How many steps of it have been taken already, when planning again.
+        done: The steps of it that have been taken already, when planning again.
 
     Raises:
         PlanError: It cannot be done.
@@ -97,11 +97,11 @@ def make_plan(request: Request, folder: Folder, rows: Iterable[Recorded], *, don
         case Up():
             return plan_up(folder, rows, target=request.target, allow_missing=request.allow_missing)
         case Down():
-            if request.target is None and 0 < request.count <= done:
+            if request.target is None and 0 < request.count <= len(done):
                 return Plan()
-            return plan_down(folder, rows, count=request.count - done, target=request.target)
+            return plan_down(folder, rows, count=request.count - len(done), target=request.target)
         case Redo():
-            return plan_redo(folder, rows) if not done else Plan()
+            return plan_again(folder, rows, done) if done else plan_redo(folder, rows)
         case Baseline():
             return plan_baseline(folder, rows, request.version) if not done else Plan()
         case Repair():

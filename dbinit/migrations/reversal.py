@@ -6,10 +6,11 @@ from dataclasses import replace
 from .history import History, Recorded, State
 from .model import Folder, Migration, Part
 from .plan import Action, Plan, Step, step_of
+from .planner import RUNS, status, up_step
 from .problems import PlanError
 from .version import ZERO, Version
 
-__all__ = ["plan_down", "plan_redo"]
+__all__ = ["plan_again", "plan_down", "plan_redo"]
 
 
 def plan_down(folder: Folder, rows: Iterable[Recorded], *, count: int = 1, target: Version | None = None) -> Plan:
@@ -103,6 +104,12 @@ def plan_redo(folder: Folder, rows: Iterable[Recorded]) -> Plan:
     for migration in (down.migration, *again):
         steps.append(replace(step_of(Action.APPLY, migration), after=frozenset({len(steps) - 1})))
     return Plan(tuple(steps))
+
+
+def plan_again(folder: Folder, rows: Iterable[Recorded], done: Sequence[Step]) -> Plan:
+    """Plan what is left of a redo of which some steps, one at least, have been taken."""
+    again = (found for found in status(folder, rows) if found.version == done[0].version and found.status in RUNS)
+    return Plan(tuple(up_step(found, frozenset()) for found in again))
 
 
 def _name(row: Recorded) -> str:

@@ -13,6 +13,7 @@ from dbinit.sql.context import Context
 
 from .framing import Run
 from .hooks import HookRunner, Hooks
+from .job import Job
 from .ledger import Ledger, read_ledger
 from .migrator import Migrator, plan_for
 from .surroundings import Surroundings
@@ -21,19 +22,13 @@ __all__ = ["carry_out", "planned"]
 
 
 async def carry_out(
-    connection: asyncpg.Connection,
-    folder: Folder,
-    request: Request,
-    options: InitOptions,
-    surroundings: Surroundings,
-    ledger: Ledger,
+    connection: asyncpg.Connection, job: Job, options: InitOptions, surroundings: Surroundings, ledger: Ledger
 ) -> tuple[MigrationRun, ...]:
     """Carry a request out.
 
     Args:
         connection: Where, outside of any transaction.
-        folder: The folder.
-        request: What is wanted.
+        job: What is wanted, and what has been done for it before.
         options: How.
         surroundings: What there is around the work.
         ledger: The history as it was read just now.
@@ -44,8 +39,8 @@ async def carry_out(
     hooks = surroundings.hooks or Hooks()
     run = Run(options, surroundings.step, surroundings.connect_again, HookRunner({}, hooks))
     context = Context(options.variables, session_of(connection))
-    migrator = Migrator(folder, request, context, run, hooks)
-    await migrator.carry_out(connection, ledger)
+    job.recount(ledger)
+    await Migrator(job, context, run, hooks).carry_out(connection, ledger)
     return tuple(
         MigrationRun(
             str(ran.task.step.version or ""),
@@ -55,7 +50,7 @@ async def carry_out(
             ran.statements,
             ran.seconds,
         )
-        for ran in migrator.ran
+        for ran in job.ran
     )
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import asyncpg
 
+from dbinit.durations import format_duration
 from dbinit.errors import NOTHING_APPLIED, DbInitError
 from dbinit.failure import ROLLED_BACK
 from dbinit.lock import LOCKED, lock_key, lock_or_fail
@@ -33,7 +34,9 @@ __all__ = [
     "Run",
     "begin",
     "begun_state",
+    "done_state",
     "limits",
+    "log_ran",
     "outcome_of",
     "raise_if_overtaken",
     "tell_of_waiting",
@@ -54,6 +57,7 @@ _DONE = {
     Action.REVERT: State.REVERTED,
     Action.RECORD: State.BASELINE,
 }
+_VERBS = {Action.APPLY: "Applied", Action.RESUME: "Applied", Action.REVERT: "Took back", Action.RECORD: "Recorded"}
 
 
 class OvertakenError(Exception):
@@ -89,12 +93,14 @@ class Progress:
 
     Attributes:
         ran: What has been done, and recorded.
+        tried: By number, the rows that were to be added to the history, or to be brought to an end in it.
         failed: What has failed.
         undone: What was done, and rolled back with what failed.
     """
 
     def __init__(self) -> None:
         self.ran: list[Ran] = []
+        self.tried: dict[int, Task] = {}
         self.failed: list[Task] = []
         self.undone: list[Task] = []
 
@@ -130,9 +136,8 @@ class Frame:
 
     def record(self, ran: Ran, number: int) -> str:
         """Return what records a step as done, as row `number`."""
-        step = ran.task.step
-        state = State.APPLIED if step.action is Action.RECORD and step.recorded else _DONE[step.action]
-        return insertion(self.schema, number, Entry(step, state, ran.statements, ran.seconds))
+        entry = Entry(ran.task.step, done_state(ran.task), ran.statements, ran.seconds)
+        return insertion(self.schema, number, entry)
 
     def closing(self, ran: Ran) -> str:
         """Return what records a step and commits it."""
@@ -160,9 +165,18 @@ def tell_of_waiting(step: Step) -> None:
     step(Phase.WAITING)
 
 
-def outcome_of(error: DbInitError, tasks: Sequence[Task], progress: Progress) -> str:
-    """Return what was done of a run that has failed, what failed, and what was not begun."""
-    done = [found.task for found in progress.ran]
+def log_ran(ran: Ran) -> None:
+    """Log what was done."""
+    verb, path = _VERBS[ran.task.step.action], ran.task.path
+    if ran.task.step.action is Action.RECORD:
+        logger.info("%s %s", verb, path)
+    else:
+        logger.info("%s %s: %d statements in %s", verb, path, ran.statements, format_duration(ran.seconds))
+
+
+def outcome_of(error: DbInitError, tasks: Sequence[Task], progress: Progress, before: Sequence[Ran]) -> str:
+    """Return what was done before a run that has failed, and in it, what failed, and what was not begun."""
+    done = [found.task for found in (*before, *progress.ran)]
     begun = [*done, *progress.failed, *progress.undone]
     parts = {
         "Done before, and kept": done,
@@ -174,6 +188,12 @@ def outcome_of(error: DbInitError, tasks: Sequence[Task], progress: Progress) ->
     if not done or error.outcome not in {ROLLED_BACK, NOTHING_APPLIED}:
         return "\n".join([error.outcome, *lines])
     return "\n".join(["What failed was rolled back.", *lines] if progress.failed else lines)
+
+
+def done_state(task: Task) -> State:
+    """Return the state of a step that is done."""
+    step = task.step
+    return State.APPLIED if step.action is Action.RECORD and step.recorded else _DONE[step.action]
 
 
 def begun_state(task: Task) -> State:

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
 
@@ -9,22 +10,23 @@ import anyio
 import asyncpg
 
 from dbinit.backoff import is_connection_loss
-from dbinit.errors import DbInitError, HistoryError
+from dbinit.errors import ConnectionLostError, DbInitError, HistoryError, ReadOnlyDatabaseError
 from dbinit.failure import statement_error
 from dbinit.history import find
 from dbinit.lock import lock_key, until_unlocked
 from dbinit.migrations.model import Folder, Hook
-from dbinit.migrations.plan import Plan
+from dbinit.migrations.plan import Action, Plan, Step
 from dbinit.migrations.preparation import Task, prepare, prepare_part
 from dbinit.migrations.request import Baseline, Import, Request, Up, make_plan, takes_back
 from dbinit.sql.context import Context
 from dbinit.sql.survey import Survey
-from dbinit.transaction import ending_transaction, rollback
+from dbinit.transaction import ending_transaction, is_standby, rollback
 
 from .adoption import other_histories, plan_import
 from .checking import check_syntax
-from .framing import RESET, Frame, OvertakenError, Progress, Ran, Run, begin, outcome_of, tell_of_waiting
+from .framing import RESET, Frame, OvertakenError, Progress, Run, begin, outcome_of, tell_of_waiting
 from .hooks import HookRunner, Hooks
+from .job import Job
 from .ledger import Ledger, read_ledger
 from .parallel import Parallel
 from .serial import Serial
@@ -36,7 +38,7 @@ logger = logging.getLogger("dbinit")
 
 
 async def plan_for(
-    connection: asyncpg.Connection, folder: Folder, request: Request, ledger: Ledger, *, done: int = 0
+    connection: asyncpg.Connection, folder: Folder, request: Request, ledger: Ledger, *, done: Sequence[Step] = ()
 ) -> Plan:
     """Plan what is wanted.
 
@@ -45,7 +47,7 @@ async def plan_for(
         folder: The folder.
         request: What is wanted.
         ledger: The history.
-        done: How many steps of it have been taken already.
+        done: The steps of it that have been taken already.
 
     Raises:
         PlanError: It cannot be done.
@@ -59,18 +61,16 @@ class Migrator:
     """Carries a request out.
 
     Args:
-        folder: The folder.
-        request: What is wanted.
+        job: What is wanted, and what has been done for it before.
         context: What scripts may know.
         run: What to work with; its hooks are those of the folder and of `hooks`.
         hooks: Callables to run with the migrations.
     """
 
-    def __init__(self, folder: Folder, request: Request, context: Context, run: Run, hooks: Hooks) -> None:
-        self.ran: list[Ran] = []
-        """What has been done, and recorded."""
-        self._folder = folder
-        self._request = request
+    def __init__(self, job: Job, context: Context, run: Run, hooks: Hooks) -> None:
+        self._job = job
+        self._folder = job.folder
+        self._request = job.request
         self._context = context
         self._run = run
         self._callbacks = hooks
@@ -87,10 +87,11 @@ class Migrator:
         """
         deadline = time.monotonic() + self._run.options.lock_wait.total_seconds()
         while True:
-            plan = await plan_for(connection, self._folder, self._request, ledger, done=len(self.ran))
+            plan = await plan_for(connection, self._folder, self._request, ledger, done=self._job.steps)
             for note in plan.notes:
                 logger.warning("%s", note)
             if not plan.steps:
+                await self._conclude(connection)
                 return
             ledger = await self._look_around(connection, ledger)
             tasks = await anyio.to_thread.run_sync(prepare, plan.steps, self._folder.format, self._context)
@@ -102,6 +103,12 @@ class Migrator:
                 ledger = await read_ledger(connection, ledger.schema, with_downs=takes_back(self._request))
             else:
                 return
+
+    async def _conclude(self, connection: asyncpg.Connection) -> None:
+        """Run what is to be run behind the last migration, where the connection was lost, or others came, before."""
+        if self._is_kept and self._job.ran:
+            hooks = await anyio.to_thread.run_sync(self._hooks)
+            await hooks.run_alone(Hook.AFTER_ALL, connection)
 
     async def _carry_out(self, connection: asyncpg.Connection, ledger: Ledger, tasks: list[Task]) -> None:
         hooks = await anyio.to_thread.run_sync(self._hooks)
@@ -115,12 +122,12 @@ class Migrator:
             if self._is_kept:
                 await hooks.run_alone(Hook.AFTER_ALL, connection)
         except (DbInitError, asyncpg.PostgresError) as error:
-            failure = _reported(error)
-            failure.outcome = outcome_of(failure, tasks, progress)
+            failure = await _reported(error, connection)
+            failure.outcome = outcome_of(failure, tasks, progress, self._job.ran)
             await _run_on_error(connection, hooks, failure)
             raise failure from None
         finally:
-            self.ran += progress.ran
+            self._job.add(progress)
 
     async def _before_all(self, connection: asyncpg.Connection, ledger: Ledger, hooks: HookRunner) -> Ledger:
         """Run that hook under the lock, with the history as it was read: who is overtaken has nothing to prepare."""
@@ -144,7 +151,7 @@ class Migrator:
         if isinstance(request, Up) and request.dry_run:
             logger.warning("This is a rehearsal: it takes the locks that the migrations take, and rolls all back")
             await run_together(connection, ledger, can_be_rehearsed(tasks), run, progress, keep=False)
-        elif isinstance(request, Up) and request.single_transaction:
+        elif (isinstance(request, Up) and request.single_transaction) or all(_is_record(task) for task in tasks):
             refuse_stepwise(tasks)
             await run_together(connection, ledger, tasks, run, progress, keep=True)
         elif isinstance(request, Up) and request.jobs > 1 and len(tasks) > 1:
@@ -192,13 +199,22 @@ class Migrator:
 _ANYWAY = "set DBINIT_SENTINEL to nothing to begin anyway"
 
 
-def _reported(error: DbInitError | asyncpg.PostgresError) -> DbInitError:
-    """Return the report of an error; one that means a lost connection is raised as it is."""
-    if isinstance(error, DbInitError):
-        return error
-    if is_connection_loss(error):
+def _is_record(task: Task) -> bool:
+    """Tell whether nothing is run; such steps are all one unit, as an import or a baseline by halves is neither."""
+    return task.step.action is Action.RECORD
+
+
+async def _reported(error: DbInitError | asyncpg.PostgresError, connection: asyncpg.Connection) -> DbInitError:
+    """Return the report of an error; one that means that another connection is needed is raised as it is."""
+    if isinstance(error, ConnectionLostError) or (
+        isinstance(error, asyncpg.PostgresError) and is_connection_loss(error)
+    ):
         raise error
-    return statement_error(error, title="PostgreSQL refused what dbinit does for its history:")
+    if not isinstance(error, DbInitError):
+        error = statement_error(error, title="PostgreSQL refused what dbinit does for its history:")
+    if isinstance(error, ReadOnlyDatabaseError) and await is_standby(connection):
+        raise error
+    return error
 
 
 async def _run_on_error(connection: asyncpg.Connection, hooks: HookRunner, error: DbInitError) -> None:

@@ -13,7 +13,7 @@ import anyio
 import asyncpg
 
 from dbinit.backoff import is_connection_loss
-from dbinit.errors import DbInitError, StatementError
+from dbinit.errors import ConnectionLostError, DbInitError, StatementError
 from dbinit.executor import listening, run_script
 from dbinit.failure import statement_error
 from dbinit.migrations.history import State
@@ -22,11 +22,21 @@ from dbinit.migrations.plan import Plan
 from dbinit.migrations.preparation import Task
 from dbinit.readiness import Phase
 from dbinit.stepwise import Journey
-from dbinit.transaction import rollback, transaction
+from dbinit.transaction import rollback, stopping_with, transaction
 
-from .framing import RESET, Frame, OvertakenError, Progress, Ran, Run, begun_state, limits, raise_if_overtaken
+from .framing import (
+    RESET,
+    Frame,
+    OvertakenError,
+    Progress,
+    Ran,
+    Run,
+    begun_state,
+    limits,
+    log_ran,
+    raise_if_overtaken,
+)
 from .ledger import Entry, Ledger, Row, insertion, progress_of, read_ledger
-from .serial import log_ran
 
 __all__ = ["Parallel"]
 
@@ -70,13 +80,14 @@ class Parallel:
             await self._lock()
             plan = Plan(tuple(task.step for task in tasks))
             changed = anyio.Condition()
-            async with anyio.create_task_group() as workers:
+            async with stopping_with(self._guard), anyio.create_task_group() as workers:
                 for _ in range(min(jobs, len(tasks))):
                     workers.start_soon(self._work, plan, tasks, changed)
         finally:
             await rollback(self._guard)
         if self._failures:
-            first, *others = self._failures
+            # Others may have lost their connections where one failed: that one would fail again.
+            first, *others = sorted(self._failures, key=lambda error: isinstance(error, ConnectionLostError))
             first.message = "\n\nFailed as well:\n".join([first.message, *(other.message for other in others)])
             raise first
 
@@ -161,7 +172,7 @@ class Parallel:
                 count = await run_script(connection, task.found, lambda _: None) if task.found else 0
                 await self._hooks.run(Hook.AFTER_EACH, connection, task)
                 ran = Ran(task, count, time.monotonic() - began)
-                await connection.execute(self._frame.record(ran, self._next_number()))
+                await connection.execute(self._frame.record(ran, self._next_number(task)))
             await connection.execute(RESET)
         except asyncpg.PostgresError as error:
             if is_connection_loss(error):
@@ -187,16 +198,18 @@ class Parallel:
         known = task.step.recorded
         if isinstance(known, Row) and known.state in {State.UNFINISHED, State.REVERTING}:
             self._begun[task.path] = known.id
+            self._progress.tried[known.id] = task
         if task.path not in self._begun:
-            number = self._next_number()
+            number = self._next_number(task)
             await connection.execute(insertion(self._frame.schema, number, Entry(task.step, begun_state(task))))
             self._begun[task.path] = number
         # Read each time, as it comes further with each attempt.
         ledger = await read_ledger(connection, self._frame.schema)
         return next(row for row in ledger.rows if row.id == self._begun[task.path])
 
-    def _next_number(self) -> int:
+    def _next_number(self, task: Task) -> int:
         self._number += 1
+        self._progress.tried[self._number] = task
         return self._number
 
 

@@ -7,7 +7,6 @@ belong to any of its statements, the transaction is rolled back and the script r
 Scripts that cannot be one transaction are run statement by statement, while a connection beside holds the lock.
 """
 
-import logging
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -16,19 +15,17 @@ from typing import NamedTuple
 import asyncpg
 
 from dbinit.backoff import is_connection_loss
-from dbinit.durations import format_duration
 from dbinit.errors import DbInitError
 from dbinit.executor import listening, log_notices, run_script
 from dbinit.failure import statement_error
 from dbinit.lock import locked_transaction
 from dbinit.migrations.model import Hook
-from dbinit.migrations.plan import Action
 from dbinit.migrations.preparation import Task
 from dbinit.readiness import Phase, Step
 from dbinit.sql.facts import Company, company, leaves_nothing
 from dbinit.sql.statement import Statement
 from dbinit.stepwise import Journey
-from dbinit.transaction import rollback, transaction
+from dbinit.transaction import rollback, stopping_with, transaction
 
 from .framing import (
     RESET,
@@ -39,19 +36,17 @@ from .framing import (
     Run,
     begun_state,
     limits,
+    log_ran,
     raise_if_overtaken,
     tell_of_waiting,
 )
 from .ledger import Entry, Ledger, Row, insertion, progress_of, read_ledger
 
-__all__ = ["Serial", "announce", "log_ran"]
-
-logger = logging.getLogger("dbinit")
+__all__ = ["Serial", "announce"]
 
 # Stands behind a step that is still open. A message that cannot be parsed aborts the transaction without having been
 # run, and this leads back to where the step had ended well.
 _ENDED = "dbinit_ended"
-_VERBS = {Action.APPLY: "Applied", Action.RESUME: "Applied", Action.REVERT: "Took back", Action.RECORD: "Recorded"}
 
 
 class _Open(NamedTuple):
@@ -163,6 +158,7 @@ class Serial:
         """Return what records and commits the step that is open, and the number of the history's last row then."""
         if not self._open:
             return "", self._frame.last
+        self._progress.tried[self._frame.last + 1] = self._open.task
         return self._open.first + self._frame.closing(self._open.ran), self._frame.last + 1
 
     async def _settle(self) -> None:
@@ -173,6 +169,8 @@ class Serial:
         try:
             await self._connection.execute(closing)
         except asyncpg.PostgresError as error:
+            if is_connection_loss(error):
+                raise
             await rollback(self._connection)
             raise self._refused(error) from None
         self._frame.last = last
@@ -224,7 +222,12 @@ class Serial:
             raise ValueError("only a script can be run step by step")
         began = time.monotonic()
         guarding, on_wait = self._connect(), partial(tell_of_waiting, self._step)
-        async with guarding as guard, locked_transaction(guard, self._frame.key, self._options.lock_wait, on_wait):
+        wait = self._options.lock_wait
+        async with (
+            guarding as guard,
+            locked_transaction(guard, self._frame.key, wait, on_wait),
+            stopping_with(guard),
+        ):
             # The lock is idle while the work is done elsewhere, for as long as that takes.
             await guard.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
             row = await self._unfinished_row(task)
@@ -248,11 +251,13 @@ class Serial:
         if isinstance(known, Row) and known.state is state:
             if known.stand not in {row.stand for row in ledger.rows}:
                 raise OvertakenError  # another starter has gone on with it
+            self._progress.tried[known.id] = task
             return known
         number = self._frame.last + 1
         async with transaction(self._connection):
             row = insertion(self._frame.schema, number, Entry(task.step, state))
             await self._connection.execute((self._frame.creation() if not ledger.exists else "") + row)
+            self._progress.tried[number] = task
         self._frame.last = number
         return (await read_ledger(self._connection, self._frame.schema)).rows[-1]
 
@@ -261,15 +266,6 @@ def announce(step: Step, task: Task, number: int, of: int) -> None:
     """Tell that a step begins."""
     statements = task.found.statements if task.found else 0
     step(Phase.APPLYING, file=task.path, statement=0, statements=statements, migration=number, migrations=of)
-
-
-def log_ran(ran: Ran) -> None:
-    """Log what was done."""
-    verb, path = _VERBS[ran.task.step.action], ran.task.path
-    if ran.task.step.action is Action.RECORD:
-        logger.info("%s %s", verb, path)
-    else:
-        logger.info("%s %s: %d statements in %s", verb, path, ran.statements, format_duration(ran.seconds))
 
 
 def _quick(task: Task) -> Sequence[Statement] | None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import asyncpg
 
+from dbinit.losses import Losses
 from dbinit.readiness import Step
 
 if TYPE_CHECKING:
@@ -24,9 +25,11 @@ class Surroundings(NamedTuple):
         connect_again: Makes another connection, of which no more need be said.
         step: Told of how far the work has come.
         hooks: Callables to run with migrations.
+        losses: The losses of connections, which are to be outlasted.
     """
 
     connect: Connect
     connect_again: Connect
     step: Step
     hooks: "Hooks | None"
+    losses: Losses

@@ -15,9 +15,9 @@ from dbinit.migrations.preparation import Task
 from dbinit.readiness import Phase
 from dbinit.transaction import rollback
 
-from .framing import RESET, RESET_SETTINGS, Frame, Progress, Ran, Run, begin, limits
+from .framing import RESET, RESET_SETTINGS, Frame, Progress, Ran, Run, begin, limits, log_ran
 from .ledger import Ledger
-from .serial import announce, log_ran
+from .serial import announce
 
 __all__ = ["can_be_rehearsed", "refuse_stepwise", "run_together"]
 
@@ -54,6 +54,7 @@ async def run_together(
         for number, task in enumerate(tasks, start=1):
             announce(run.step, task, number, len(tasks))
             ran.append(await _run(connection, task, run))
+            progress.tried[frame.last + number] = task
             await connection.execute(frame.record(ran[-1], frame.last + number) + RESET_SETTINGS)
             if not keep:
                 await _check_deferred(connection, task)

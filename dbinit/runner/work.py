@@ -4,13 +4,14 @@ import asyncio
 import logging
 import os
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
 import asyncpg
 
-from dbinit.errors import SchemaMissingError
+from dbinit.errors import ConnectError, SchemaMissingError
 from dbinit.migrations.model import Folder
 from dbinit.migrations.planner import status
 from dbinit.migrations.request import Request, Up, make_plan, takes_back
@@ -25,6 +26,8 @@ from .surroundings import Surroundings
 
 if TYPE_CHECKING:
     from dbinit.migrations.preparation import Task
+
+    from .job import Job
 
 __all__ = ["FolderWork", "Standings"]
 
@@ -56,6 +59,8 @@ class FolderWork:
     def __init__(self, options: InitOptions, surroundings: Surroundings) -> None:
         self._options = options
         self._surroundings = surroundings
+        self._outlast = surroundings.losses.outlast
+        self._job: Job | None = None
 
     async def initialize(self) -> Report:
         """Apply what is pending, as the options say.
@@ -72,10 +77,20 @@ class FolderWork:
             DbInitError: It did not work; the error says what was done.
         """
         folder = await self._load()
+        try:
+            return await self._outlast(partial(self._migrate, folder, request))
+        except ConnectError as error:
+            if self._job and self._job.kept:
+                error.outcome += f"\n{self._job.kept}"
+            raise
+
+    async def _migrate(self, folder: Folder, request: Request) -> Report:
         async with self._surroundings.connect() as connection:
             self._surroundings.step(Phase.CHECKING)
             ledger = await read_ledger(connection, self._options.history_schema, with_downs=takes_back(request))
-            if isinstance(request, Up) and not (plan := make_plan(request, folder, ledger.rows)).steps:
+            self._surroundings.losses.seen([row.stand for row in ledger.rows])
+            nothing = isinstance(request, Up) and not self._job
+            if nothing and not (plan := make_plan(request, folder, ledger.rows)).steps:
                 for note in plan.notes:
                     logger.warning("%s", note)
                 logger.info("Database already initialized, skipping migration")
@@ -85,9 +100,12 @@ class FolderWork:
     async def _carry_out(
         self, connection: asyncpg.Connection, folder: Folder, request: Request, ledger: Ledger
     ) -> Report:
-        from .carrying import carry_out  # noqa: PLC0415 - most starts find nothing to do, and need none of it
+        # Most starts find nothing to do, and need none of it.
+        from .carrying import carry_out  # noqa: PLC0415
+        from .job import Job  # noqa: PLC0415
 
-        ran = await carry_out(connection, folder, request, self._options, self._surroundings, ledger)
+        self._job = self._job or Job(folder, request)
+        ran = await carry_out(connection, self._job, self._options, self._surroundings, ledger)
         return self._report(_outcome(request, ran), ran)
 
     async def verify(self, deadline: float) -> Report:
@@ -98,6 +116,9 @@ class FolderWork:
             DbInitError: The database was not reached, or the folder not read.
         """
         folder = await self._load()
+        return await self._outlast(partial(self._watch, folder, deadline), until=deadline)
+
+    async def _watch(self, folder: Folder, deadline: float) -> Report:
         request = Up(allow_missing=self._options.allow_missing)
         waiting = False
         async with self._surroundings.connect() as connection:
@@ -125,9 +146,12 @@ class FolderWork:
             DbInitError: The database was not reached, or the folder not read.
         """
         folder = await self._load()
-        async with self._surroundings.connect() as connection:
-            ledger = await read_ledger(connection, self._options.history_schema)
+        ledger = await self._outlast(self._read)
         return Standings(folder, status(folder, ledger.rows))
+
+    async def _read(self) -> Ledger:
+        async with self._surroundings.connect() as connection:
+            return await read_ledger(connection, self._options.history_schema)
 
     async def plan(self, request: Request) -> "list[Task]":
         """Tell what a request would run, and how; change nothing.
@@ -135,9 +159,12 @@ class FolderWork:
         Raises:
             DbInitError: The database was not reached, the folder not read, or it could not be done.
         """
+        folder = await self._load()
+        return await self._outlast(partial(self._plan, folder, request))
+
+    async def _plan(self, folder: Folder, request: Request) -> "list[Task]":
         from .carrying import planned  # noqa: PLC0415 - not for a usual start
 
-        folder = await self._load()
         async with self._surroundings.connect() as connection:
             return await planned(connection, folder, request, self._options)
 
@@ -147,9 +174,11 @@ class FolderWork:
         Raises:
             DbInitError: The database was not reached, or the folder not read.
         """
+        return await self._outlast(partial(self._differences, await self._load()))
+
+    async def _differences(self, folder: Folder) -> dict[str, str]:
         from difflib import unified_diff  # noqa: PLC0415 - seldom needed, and slow to import
 
-        folder = await self._load()
         async with self._surroundings.connect() as connection:
             ledger = await read_ledger(connection, self._options.history_schema)
             edited = [found for found in status(folder, ledger.rows) if found.status is Status.EDITED]

@@ -1,5 +1,6 @@
 """Getting to the database: late, wrong, silent and crowded servers."""
 
+import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -318,22 +319,22 @@ async def test_a_setting_that_the_server_does_not_know_is_not_tried_again(
 # A connection that breaks --------------------------------------------------------------------------
 
 
-async def test_a_connection_that_is_cut_in_a_statement_leaves_nothing(
-    connection: asyncpg.Connection, database_url: str, write: Write
+async def test_a_connection_that_is_cut_each_time_is_given_up(
+    connection: asyncpg.Connection, database_url: str, write: Write, caplog: pytest.LogCaptureFixture
 ) -> None:
     busy = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
 
     async def cut() -> bool:
-        return bool(await connection.fetchval(f"SELECT pg_terminate_backend(pid) FROM ({busy}) AS found"))
+        await connection.fetch(f"SELECT pg_terminate_backend(pid) FROM ({busy}) AS found")
+        return start.done()
 
-    async def run() -> None:
-        with pytest.raises(ConnectionLostError, match=r"the connection to .* broke"):
-            await initialize(database_url, write(SCRIPT + "SELECT pg_sleep(60)"))
+    path = write(SCRIPT + "SELECT pg_sleep(60)")
+    start = asyncio.create_task(initialize(database_url, path, retry_delay="50ms"))
+    await eventually_async(cut)
 
-    async with anyio.create_task_group() as group:
-        group.start_soon(run)
-        await eventually_async(cut)
-
+    with pytest.raises(ConnectionLostError, match=r"the connection to .* broke: terminating connection"):
+        await start
+    assert caplog.text.count("connecting again") == 2
     assert await connection.fetchval("SELECT to_regclass('item')") is None
 
 

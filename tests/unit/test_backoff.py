@@ -88,11 +88,11 @@ TRANSIENT = {
     "no slots left": exceptions.TooManyConnectionsError("sorry, too many clients already"),
     "no host unreachable for ever": OSError(113, "No route to host"),
     "socket not there yet": FileNotFoundError(2, "No such file or directory"),
-    "only a standby is left": exceptions.TargetServerAttributeNotMatched("None of the hosts match"),
     "class 08": server_error("08006"),
     "rejected by the server for now": server_error("08004"),
 }
 GRACE = {"no such database": exceptions.InvalidCatalogNameError('database "x" does not exist')}
+ROLE = {"only a standby is left": exceptions.TargetServerAttributeNotMatched("None of the hosts match")}
 PERMANENT = {
     "wrong password": exceptions.InvalidPasswordError("password authentication failed"),
     "no entry in pg_hba.conf": exceptions.InvalidAuthorizationSpecificationError("no pg_hba.conf entry"),
@@ -118,6 +118,7 @@ PERMANENT = {
         for verdict, errors in (
             (Verdict.TRANSIENT, TRANSIENT),
             (Verdict.GRACE, GRACE),
+            (Verdict.ROLE, ROLE),
             (Verdict.PERMANENT, PERMANENT),
         )
         for situation, error in errors.items()

@@ -1,0 +1,224 @@
+"""A single file whose connection is lost: it is applied all the same, and once."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import asyncpg
+import pytest
+
+from dbinit import Initializer, Outcome, Phase, Readiness, Report, ServerUnreachableError
+from dbinit.embedded import installed_binaries
+from tests.kit.faulty import FaultyProxy
+from tests.kit.patience import eventually_async
+from tests.kit.replication import Pair
+from tests.kit.server import Server
+from tests.kit.starts import initialize, options
+
+Write = Callable[[str], Path]
+SCRIPT = """\
+CREATE TABLE item (id int);
+INSERT INTO item VALUES (1);
+"""
+GATE = 4711
+GATED = f"{SCRIPT}SELECT pg_advisory_xact_lock({GATE});\n"
+"""A script that waits in its last statement for as long as a test wants it to."""
+STEPS = """\
+CREATE TABLE item (id int);
+INSERT INTO item VALUES (1);
+VACUUM item;
+BEGIN;
+INSERT INTO item VALUES (2);
+COMMIT;
+INSERT INTO item VALUES (3);
+"""
+
+
+@pytest.fixture(autouse=True)
+def _log_everything(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "dbinit")
+
+
+@pytest.fixture
+def line(server: Server) -> Iterator[FaultyProxy]:
+    with FaultyProxy(server.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def far_url(line: FaultyProxy, server: Server, database: str) -> str:
+    return server.url(database).replace(f":{server.port}/", f":{line.port}/")
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[Pair]:
+    with Pair(installed_binaries()) as started:
+        yield started
+
+
+def losses(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [message for message in caplog.messages if message.endswith("; connecting again")]
+
+
+async def items(connection: asyncpg.Connection) -> list[int]:
+    return [row["id"] for row in await connection.fetch("SELECT id FROM item ORDER BY id")]
+
+
+async def assert_applied_once(connection: asyncpg.Connection) -> None:
+    assert await items(connection) == [1]
+    assert await connection.fetchval("SELECT count(*) FROM dbinit_history") == 1
+
+
+async def waits_at_the_gate(url: str) -> bool:
+    connection = await asyncpg.connect(url)
+    try:
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'advisory' AND datname = current_database()"
+        return bool(await connection.fetchval(waiting))
+    finally:
+        await connection.close()
+
+
+@asynccontextmanager
+async def at_the_gate(watch: str, url: str, path: Path, **changes: Any) -> "AsyncIterator[asyncio.Task[Report]]":
+    """Start, and wait until the start stands at the gate, which is shut until the server of `watch` goes away."""
+    keeper = await asyncpg.connect(watch)
+    await keeper.execute(f"SELECT pg_advisory_lock({GATE})")
+    start = asyncio.create_task(initialize(url, path, retry_attempts=5, **changes))
+    try:
+        await eventually_async(partial(waits_at_the_gate, watch))
+        yield start
+        with anyio.fail_after(30):
+            await start
+    finally:
+        start.cancel()
+        await asyncio.wait({start})
+        keeper.terminate()
+
+
+# The way to the server ------------------------------------------------------------------------------
+
+
+async def test_a_commit_whose_answer_is_lost_is_found_in_the_history(
+    far_url: str, line: FaultyProxy, connection: asyncpg.Connection, write: Write, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen: list[Readiness] = []
+    initializer = Initializer(options(far_url, write(SCRIPT)), observer=seen.append)
+    line.lose_commit()
+    report = await initializer.initialize()
+    await initializer.close()
+
+    assert (report.outcome, report.statements) == (Outcome.APPLIED, 2)
+    await assert_applied_once(connection)
+    assert len(losses(caplog)) == 1
+    phases = [step.phase for step in seen]
+    again = phases.index(Phase.CONNECTING, phases.index(Phase.APPLYING))
+    assert phases[again - 1] is Phase.APPLYING
+    assert set(phases[again:]) == {Phase.CONNECTING, Phase.CHECKING, Phase.READY, Phase.CLOSED}
+
+
+@pytest.mark.parametrize("way", ["to_server", "to_client"])
+@pytest.mark.parametrize("behind", [1500, 2300])
+async def test_a_connection_that_is_cut_on_the_way_is_made_again(
+    way: str, behind: int, far_url: str, line: FaultyProxy, connection: asyncpg.Connection, write: Write
+) -> None:
+    line.cut_after(**{way: behind})
+    report = await initialize(far_url, write(f"{SCRIPT}-- {'x' * 3000}\nSELECT repeat('x', 3000);"), retry_attempts=5)
+
+    assert report.outcome is Outcome.APPLIED
+    await assert_applied_once(connection)
+
+
+@pytest.mark.parametrize("number", range(1, 8))
+async def test_a_script_that_is_run_step_by_step_goes_on_where_it_was(
+    number: int, far_url: str, line: FaultyProxy, connection: asyncpg.Connection, write: Write
+) -> None:
+    line.lose_commit(number)
+    report = await initialize(far_url, write(STEPS), retry_attempts=5)
+
+    assert (report.outcome, report.statements) == (Outcome.APPLIED, 7)
+    assert await items(connection) == [1, 2, 3]
+    assert line.cuts == 1
+
+
+# The server -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["fast", "immediate"])
+async def test_a_server_that_is_stopped_and_started_again(
+    mode: str, own_server: Server, own_url: str, write: Write, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with at_the_gate(own_url, own_url, write(GATED)) as start:
+        await anyio.to_thread.run_sync(own_server.stop, mode)
+        await anyio.to_thread.run_sync(own_server.start)
+
+    assert start.result().outcome is Outcome.APPLIED
+    assert len(losses(caplog)) == 1
+    connection = await asyncpg.connect(own_url)
+    await assert_applied_once(connection)
+    await connection.close()
+
+
+async def test_verify_waits_on_through_a_restart(own_server: Server, own_url: str, write: Write) -> None:
+    path = write(SCRIPT)
+    initializer = Initializer(options(own_url, path))
+
+    async def is_waiting() -> bool:
+        return initializer.readiness.phase is Phase.WAITING
+
+    verification = asyncio.create_task(initializer.verify())
+    await eventually_async(is_waiting)
+    await anyio.to_thread.run_sync(own_server.stop, "immediate")
+    await anyio.to_thread.run_sync(own_server.start)
+    await initialize(own_url, path, retry_attempts=5)
+    with anyio.fail_after(30):
+        assert (await verification).outcome is Outcome.CURRENT
+    await initializer.close()
+
+
+# Two servers ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("attrs", ["", "read-write"])
+async def test_a_failover_is_waited_for(attrs: str, write: Write, caplog: pytest.LogCaptureFixture) -> None:
+    with Pair(installed_binaries()) as pair:
+        url = pair.url(attrs=attrs, standby_first=bool(attrs))
+        async with at_the_gate(pair.primary.url(), url, write(GATED)) as start:
+            await pair.catch_up()
+            await anyio.to_thread.run_sync(pair.primary.stop, "immediate")
+            await said(caplog, "Attempt 1 failed: whoever answers is a standby" if not attrs else "takes no writes")
+            await anyio.to_thread.run_sync(pair.promote)
+
+        assert start.result().outcome is Outcome.APPLIED
+        connection = await asyncpg.connect(pair.standby.url())
+        await assert_applied_once(connection)
+        await connection.close()
+
+
+async def test_a_standby_that_is_never_promoted_is_given_up_at_the_deadline(pair: Pair, write: Write) -> None:
+    began = time.monotonic()
+    with pytest.raises(ServerUnreachableError, match="whoever answers is a standby") as caught:
+        await initialize(pair.standby.url(), write(SCRIPT), connect_deadline="2s")
+
+    assert 1.5 < time.monotonic() - began < 6
+    assert "promote a standby" in caught.value.advice
+
+
+async def test_a_standby_is_enough_where_nothing_is_to_be_done(pair: Pair, write: Write) -> None:
+    await initialize(pair.primary.url(), write(SCRIPT))
+    await pair.catch_up()
+
+    assert (await initialize(pair.standby.url(), write(SCRIPT))).outcome is Outcome.CURRENT
+
+
+async def said(caplog: pytest.LogCaptureFixture, text: str) -> None:
+    async def is_there() -> bool:
+        return text in caplog.text
+
+    await eventually_async(is_there)
