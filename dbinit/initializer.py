@@ -290,7 +290,7 @@ class Initializer:
 
         url = url or self.options.migrating_url
         connect, connect_again = partial(self._connected, url), self._again(url)
-        surroundings = Surroundings(connect, connect_again, self._step, self._hooks, self._losses)
+        surroundings = Surroundings(connect, connect_again, self._step_of_start, self._hooks, self._losses)
         return FolderWork(self.options, surroundings)
 
     async def _resolve(self, url: DatabaseUrl) -> DatabaseUrl:
@@ -353,14 +353,17 @@ class Initializer:
             self._step(Phase.CONNECTING, attempt=0, statement=0, detail="")
 
     def _on_attempt(self, attempt: Attempt) -> None:
-        if self._began is not None:  # status() and wait() are no start
-            self._step(Phase.CONNECTING, attempt=attempt.number)
+        self._step_of_start(Phase.CONNECTING, attempt=attempt.number)
         number = f"{attempt.number}/{attempt.of}" if attempt.of else f"{attempt.number}"
         if not attempt.failure:
             logger.info("Attempting to connect to database (attempt %s)...", number)
             return
         pause = format_duration(attempt.pause)
         logger.warning("Attempt %s failed: %s; the next one in %s at most", number, attempt.failure, pause)
+
+    def _step_of_start(self, phase: Phase, /, **changes: Any) -> None:
+        if self._began is not None:  # status() and wait() are no start
+            self._step(phase, **changes)
 
     def _step(self, phase: Phase, /, **changes: Any) -> None:
         self._readiness = advance(self._readiness, phase, **changes)

@@ -5,7 +5,6 @@ They are found by lines, as in all of these formats: a line inside of a literal 
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import timedelta
 
 from dbinit.durations import parse_duration
@@ -25,7 +24,6 @@ _LINE = (
 )
 
 
-@dataclass
 class Section:
     """What the annotations of a part say; None where they say nothing."""
 
@@ -36,10 +34,11 @@ class Section:
 
     def of_part(self, part: Part) -> Part:
         """Return a part with what was said about how to run it."""
+        if self.transaction is None and self.lock_timeout is None:
+            return part
         return Part(part.path, part.text, self.transaction or part.transaction, self.lock_timeout)
 
 
-@dataclass
 class Annotated:
     """What the annotations of a file say.
 
@@ -49,9 +48,11 @@ class Annotated:
         down_at: The offset at which that part begins; None where there is none.
     """
 
-    up: Section
-    down: Section
     down_at: int | None = None
+
+    def __init__(self) -> None:
+        self.up = Section()
+        self.down = Section()
 
     @property
     def up_span(self) -> Span:
@@ -62,6 +63,9 @@ class Annotated:
     def down_span(self) -> Span:
         """Where the part that takes back is, if there is one."""
         return Span(self.down_at or 0)
+
+
+_NOTHING = Annotated()
 
 
 class _AnnotationError(Exception):
@@ -75,7 +79,9 @@ def read_annotations(text: FileText, *, is_down: bool = False) -> Annotated:
         text: The file.
         is_down: Whether it is a file that takes back.
     """
-    found = Annotated(Section(), Section())
+    if "--" not in text.text:
+        return _NOTHING
+    found = Annotated()
     for offset, words in _annotations(text):
         word, _, argument = words.partition(" ")
         in_down = is_down or found.down_at is not None
@@ -90,7 +96,7 @@ def read_annotations(text: FileText, *, is_down: bool = False) -> Annotated:
 
 
 def _annotations(text: FileText) -> Iterator[tuple[int, str]]:
-    for match in re.finditer(_LINE, text.text) if "--" in text.text else ():
+    for match in re.finditer(_LINE, text.text):
         at = match.start()
         before = text.text[max(text.text.rfind("\n", 0, at), text.text.rfind("\r", 0, at)) + 1 : at]
         words = " ".join((match["words"] or match["bare"] or "").split())

@@ -107,13 +107,15 @@ def _evidence(files: Sequence[File]) -> dict[Format | str, str]:
 
 
 def _signs(files: Sequence[File]) -> Iterator[tuple[Format | str, str]]:
+    is_common = re.compile(_COMMON).fullmatch
     for file in files:
-        if not re.fullmatch(_COMMON, file.name):
+        if not is_common(file.name):
             for owner, pattern in _NAMES.items():
                 if re.fullmatch(pattern, file.name):
                     yield owner, f"there is a file {file.name}"
-        for owner in _owners_of_marks(file):
-            yield owner, f"{file.name} has its marks"
+        if b"--" in file.data:
+            for owner in _owners_of_marks(file):
+                yield owner, f"{file.name} has its marks"
     yield from _signs_of_pairs(files)
 
 
@@ -131,8 +133,6 @@ def _signs_of_pairs(files: Sequence[File]) -> Iterator[tuple[Format | str, str]]
 
 
 def _owners_of_marks(file: File) -> set[Format | str]:
-    if b"--" not in file.data:
-        return set()
     text = file.data.removeprefix(BYTE_ORDER_MARK).decode(errors="replace")
     return {_OWNERS[(match.lastindex or 1) - 1] for match in re.finditer(_MARK, text)}
 

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 from .model import Hook, Kind, Migration, Part, Transaction, checksum_of
@@ -106,7 +105,7 @@ class _Reader:
     def _part(self, text: FileText) -> Part:
         conf = self._confs.get(f"{text.file.name}.conf", _Conf())
         part = text.part(transaction=conf.transaction)
-        return replace(part, text=self._replaced(text)) if conf.replaces else part
+        return part._replace(text=self._replaced(text)) if conf.replaces else part
 
     def _replaced(self, text: FileText) -> str:
         def value(match: re.Match[str]) -> str:

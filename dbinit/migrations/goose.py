@@ -55,7 +55,7 @@ def _migration(text: FileText, reading: Reading) -> Migration | None:
     version = read_version(text, match["version"].removeprefix("+"), reading.problems)
     if version is None:
         return None
-    if len(version.numbers) > 1 or not 0 < version.numbers[0] < _TOO_LARGE:
+    if len(version) > 1 or not 0 < version[0] < _TOO_LARGE:
         reading.problems.append(Problem(text.path, f"{version} is no version of goose's: it counts from 1, in 63 bits"))
     if match["extension"] == "go":
         reading.problems.append(Problem(text.path, "this is a migration in Go, which only goose can run"))

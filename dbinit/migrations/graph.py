@@ -16,11 +16,11 @@ def dependencies(migrations: Iterable[Migration]) -> Graph:
     """Return what each versioned migration needs, by version: what it says, or else the one before it."""
     versioned = {migration.version: migration for migration in migrations if migration.version is not None}
     graph: dict[Version, frozenset[Version]] = {}
-    before: tuple[Version, ...] = ()
+    before = frozenset[Version]()
     for version in sorted(versioned):
         depends = versioned[version].depends
-        graph[version] = frozenset(before if depends is None else depends)
-        before = (version,)
+        graph[version] = before if depends is None else frozenset(depends)
+        before = frozenset((version,))
     return graph
 
 

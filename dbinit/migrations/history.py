@@ -1,8 +1,9 @@
 """The history of a database, as values: its rows, and what holds now. Pure."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
+from typing import NamedTuple
 
 from .model import Kind, Migration, Part, key_of
 from .version import Version
@@ -23,8 +24,7 @@ class State(Enum):
     REVERTED = "reverted"
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(NamedTuple):
     """A row of the history.
 
     Attributes:
@@ -35,6 +35,11 @@ class Recorded:
         kind: When it runs.
         compatible_with: The oldest version whose code can work with the database once this is applied.
         down: What takes it back, as it was stored when the migration was applied; its path does not matter.
+        id: The row's number; 0 while it has none.
+        statements: How many statements were run.
+        progress: While it is unfinished, what tells those statements from others.
+        seconds: How long that took.
+        applied_at: When.
     """
 
     version: Version | None
@@ -44,11 +49,21 @@ class Recorded:
     kind: Kind = Kind.VERSIONED
     compatible_with: Version | None = None
     down: Part | None = None
+    id: int = 0
+    statements: int = 0
+    progress: str = ""
+    seconds: float = 0.0
+    applied_at: datetime | None = None
 
     @property
     def key(self) -> str:
         """The key of the migration that the row is about."""
         return key_of(self.kind, self.version, self.name)
+
+    @property
+    def stand(self) -> tuple[int, State, int]:
+        """What becomes another when somebody goes on with the migration."""
+        return self.id, self.state, self.statements
 
 
 def row_of(migration: Migration, state: State = State.APPLIED) -> Recorded:

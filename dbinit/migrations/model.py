@@ -2,9 +2,9 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
+from types import MappingProxyType
 from typing import NamedTuple
 
 from dbinit.model import Format
@@ -67,8 +67,7 @@ class Hook(Enum):
     ON_ERROR = "on_error"
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """A script: a file, or a part of one.
 
     Attributes:
@@ -85,8 +84,7 @@ class Part:
     lock_timeout: timedelta | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Migration:
+class Migration(NamedTuple):
     """A migration.
 
     Attributes:
@@ -130,8 +128,7 @@ def checksum_of(text: str) -> str:
     return hashlib.sha256(text.replace("\r\n", "\n").encode()).hexdigest()
 
 
-@dataclass(frozen=True)
-class Folder:
+class Folder(NamedTuple):
     """A folder of migrations, read and found to be in order.
 
     Attributes:
@@ -150,4 +147,4 @@ class Folder:
     migrations: tuple[Migration, ...]
     needs: Mapping[Version, frozenset[Version]]
     baselines: tuple[Migration, ...] = ()
-    hooks: Mapping[Hook, tuple[Part, ...]] = field(default_factory=dict)
+    hooks: Mapping[Hook, tuple[Part, ...]] = MappingProxyType({})

@@ -58,5 +58,5 @@ def _next_number(folder: Folder | None, format: Format, time: datetime) -> str: 
 
 
 def _counted(last: Version) -> str:
-    first = str(last.numbers[0] + 1)
+    first = str(last[0] + 1)
     return first.zfill(len(re.split("[._]", last.text)[0]))

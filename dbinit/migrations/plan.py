@@ -1,8 +1,8 @@
 """A plan: steps as values, and which of them can be run now. Pure."""
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from .history import Recorded
 from .model import Kind, Migration, Part
@@ -22,8 +22,7 @@ class Action(Enum):
     """Record it as applied without running it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """A step of a plan.
 
     Attributes:
@@ -49,8 +48,7 @@ class Step:
     after: frozenset[int] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """What is to be done.
 
     Attributes:

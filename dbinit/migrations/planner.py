@@ -4,19 +4,38 @@ A plan is made anew from the history each time: applying one and planning again 
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from typing import NamedTuple
 
-from .history import History, Recorded
+from .history import History, Recorded, State
 from .model import Folder, Kind
 from .plan import Action, Plan, Step, step_of
 from .problems import PlanError
 from .standing import Standing, Status, newest, survey
 from .version import ZERO, Version
 
-__all__ = ["RUNS", "plan_baseline", "plan_repair", "plan_up", "status", "up_step"]
+__all__ = ["RUNS", "Up", "plan_baseline", "plan_repair", "plan_up", "status", "up_step"]
 
 RUNS = (Status.PENDING, Status.LATE, Status.UNFINISHED)
 """How migrations stand that can be applied."""
+_DONE = (State.APPLIED, State.BASELINE)
+
+
+class Up(NamedTuple):
+    """The request to apply what is pending.
+
+    Attributes:
+        target: The last version to apply; None: all.
+        allow_missing: Whether to apply those that come late, too.
+        jobs: How many migrations that do not need each other may run at a time.
+        single_transaction: Whether all of them are one transaction.
+        dry_run: Whether to run them and then roll all back.
+    """
+
+    target: Version | None = None
+    allow_missing: bool = False
+    jobs: int = 1
+    single_transaction: bool = False
+    dry_run: bool = False
 
 
 def status(folder: Folder, rows: Iterable[Recorded]) -> list[Standing]:
@@ -40,6 +59,9 @@ def plan_up(
         PlanError: A migration was edited or has vanished since it was applied, comes late, or the database is ahead
             of the files and does not say that it can be used by them; or there is no such target.
     """
+    rows = list(rows)
+    if target is None and _is_current(folder, rows):
+        return Plan()
     standings = survey(folder, History(rows), target)
     problems = _unknown_target(folder, target) + _conflicts(folder, standings, allow_missing=allow_missing)
     if problems:
@@ -50,6 +72,25 @@ def plan_up(
     notes = [f"{_name(standing)} comes late, behind newer ones" for standing in late]
     notes += [f"the database is ahead of the files, by {_name(standing)}" for standing in ahead]
     return Plan(tuple(steps), tuple(notes))
+
+
+def _is_current(folder: Folder, rows: Sequence[Recorded]) -> bool:
+    """Tell whether the rows are just those of the migrations, as they are and in their order: the usual start.
+
+    What does not look so simple may be current as well.
+    """
+    return (
+        len(rows) == len(folder.migrations)
+        and not folder.baselines
+        and all(
+            row.checksum == migration.checksum
+            and row.state in _DONE
+            and row.version == migration.version
+            and (row.version is not None or row.name == migration.name)
+            and row.kind is migration.kind
+            for row, migration in zip(rows, folder.migrations, strict=True)
+        )
+    )
 
 
 def _up_steps(
@@ -102,7 +143,7 @@ def up_step(found: Standing, after: frozenset[int]) -> Step:
     if found.migration is None:
         raise ValueError("only what has a file can be applied")
     action = Action.RESUME if found.status is Status.UNFINISHED else Action.APPLY
-    return replace(step_of(action, found.migration), recorded=found.recorded, after=after)
+    return step_of(action, found.migration)._replace(recorded=found.recorded, after=after)
 
 
 def _conflicts(folder: Folder, standings: Sequence[Standing], *, allow_missing: bool) -> list[str]:
@@ -169,7 +210,7 @@ def plan_repair(folder: Folder, rows: Iterable[Recorded]) -> Plan:
     """Plan to record those that were edited after they were applied as they now are, without running them."""
     edited = (found for found in status(folder, rows) if found.status is Status.EDITED)
     steps = (
-        replace(step_of(Action.RECORD, found.migration), recorded=found.recorded)
+        step_of(Action.RECORD, found.migration)._replace(recorded=found.recorded)
         for found in edited
         if found.migration and found.version is not None
     )

@@ -1,7 +1,6 @@
 """What the readers of the formats have in common. Pure."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from .model import Hook, Migration, Part
@@ -20,13 +19,13 @@ class Named(NamedTuple):
     name: str
 
 
-@dataclass
 class Reading:
     """What has been read of a folder so far, in no order, with the mistakes that were found on the way."""
 
-    migrations: list[Migration] = field(default_factory=list)
-    hooks: dict[Hook, list[Part]] = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.migrations: list[Migration] = []
+        self.hooks: dict[Hook, list[Part]] = {}
+        self.problems: list[Problem] = []
 
     def pair(self, ups: Iterable[Migration], downs: Iterable[tuple[Named, Part]]) -> None:
         """Add migrations with their downs, which are in files of their own; a version has one of each at most."""
@@ -45,7 +44,7 @@ class Reading:
                 self.problems.append(Problem(down.path, what))
             elif self._is_first(named.version, down, taken.get(named.version)):
                 taken[named.version] = down
-                found[named.version] = replace(migration, down=down)
+                found[named.version] = migration._replace(down=down)
         self.migrations += found.values()
 
     def _is_first(self, version: Version, part: Part, other: "Migration | Part | None") -> bool:

@@ -6,30 +6,11 @@ from dataclasses import dataclass
 from .history import Recorded
 from .model import Folder
 from .plan import Plan, Step
-from .planner import plan_baseline, plan_repair, plan_up
+from .planner import Up, plan_baseline, plan_repair, plan_up
 from .reversal import plan_again, plan_down, plan_redo
 from .version import Version
 
 __all__ = ["Baseline", "Down", "Import", "Redo", "Repair", "Request", "Up", "make_plan", "takes_back"]
-
-
-@dataclass(frozen=True)
-class Up:
-    """Apply what is pending.
-
-    Attributes:
-        target: The last version to apply; None: all.
-        allow_missing: Whether to apply those that come late, too.
-        jobs: How many migrations that do not need each other may run at a time.
-        single_transaction: Whether all of them are one transaction.
-        dry_run: Whether to run them and then roll all back.
-    """
-
-    target: Version | None = None
-    allow_missing: bool = False
-    jobs: int = 1
-    single_transaction: bool = False
-    dry_run: bool = False
 
 
 @dataclass(frozen=True)

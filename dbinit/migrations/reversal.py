@@ -1,7 +1,6 @@
 """What is to be done to take migrations back, with or without their files. Pure."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 from .history import History, Recorded, State
 from .model import Folder, Migration, Part
@@ -60,7 +59,7 @@ def _down_steps(folder: Folder, rows: Iterable[Recorded]) -> tuple[list[Step], l
 def _down_part(migration: Migration | None, row: Recorded) -> Part | None:
     if migration and migration.down and row.checksum in {migration.checksum, ""}:
         return migration.down
-    return replace(row.down, path=f"down part of {row.key} in the history") if row.down else None
+    return row.down._replace(path=f"down part of {row.key} in the history") if row.down else None
 
 
 def _not_applied(applied: Sequence[Recorded], target: Version) -> list[str]:
@@ -102,7 +101,7 @@ def plan_redo(folder: Folder, rows: Iterable[Recorded]) -> Plan:
     again = (found for found in folder.migrations if found.version is None and found.key in known)
     steps = [down]
     for migration in (down.migration, *again):
-        steps.append(replace(step_of(Action.APPLY, migration), after=frozenset({len(steps) - 1})))
+        steps.append(step_of(Action.APPLY, migration)._replace(after=frozenset({len(steps) - 1})))
     return Plan(tuple(steps))
 
 

@@ -40,7 +40,7 @@ def read_sqlx(texts: Sequence[FileText]) -> Reading:
 
 def _version(text: FileText, number: str, reading: Reading) -> Version | None:
     version = read_version(text, number.removeprefix("+"), reading.problems)
-    if version is None or (len(version.numbers) == 1 and version.numbers[0] < _TOO_LARGE):
+    if version is None or (len(version) == 1 and version[0] < _TOO_LARGE):
         return version
     reading.problems.append(Problem(text.path, f"{number} is no version of sqlx's, which has 63 bits and no dots"))
     return None

@@ -22,6 +22,9 @@ class Span(NamedTuple):
     end: int | None = None
 
 
+_WHOLE = Span()
+
+
 class FileText:
     """A file that is known to be text.
 
@@ -62,8 +65,10 @@ class FileText:
 
     def part(self, *spans: Span, transaction: Transaction = Transaction.BY_CONTENT) -> Part:
         """Return the spans, which begin where lines begin, as one script; no span means the whole text."""
+        if not spans or spans == (_WHOLE,):
+            return Part(self.path, self.text, transaction)
         pieces, position = [], 0
-        for span in spans or (Span(),):
+        for span in spans:
             if span.start > position:
                 pieces.append("\n" * len(re.compile(_LINE_END).findall(self.text, position, span.start)))
             pieces.append(self.text[span.start : span.end])
@@ -72,7 +77,7 @@ class FileText:
 
     def checksum(self, *spans: Span) -> str:
         """Return the checksum of the spans; no span means the whole text."""
-        return checksum_of("".join(self.text[span.start : span.end] for span in spans or (Span(),)))
+        return checksum_of("".join([self.text[span.start : span.end] for span in spans or (_WHOLE,)]))
 
 
 def holds_sql(text: str) -> bool:

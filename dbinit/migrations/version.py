@@ -1,7 +1,7 @@
 """Versions of migrations: numbers of 64 bits, or several with dots between them. Pure."""
 
 import re
-from dataclasses import dataclass, field
+from typing import Self
 
 __all__ = ["ZERO", "Version"]
 
@@ -10,17 +10,24 @@ _BITS = 64
 _DIGITS = len(str(2**_BITS))
 
 
-@dataclass(frozen=True, order=True, slots=True)
-class Version:
-    """A version, which compares as numbers: `9` comes before `10`, `001` is `1`, and `1.0` is `1`.
+class Version(tuple[int, ...]):  # noqa: SLOT001 - a tuple's subclass can have no slots
+    """A version, which is its numbers and compares as they do: `9` comes before `10`, `001` is `1`, and `1.0` is `1`.
 
-    Attributes:
+    Args:
         numbers: Its numbers, without trailing zeros.
         text: The version as it was written.
     """
 
-    numbers: tuple[int, ...]
-    text: str = field(compare=False)
+    text: str
+
+    def __new__(cls, numbers: tuple[int, ...], text: str) -> Self:
+        """Make a version of numbers that are known."""
+        version = tuple.__new__(cls, numbers)
+        version.text = text
+        return version
+
+    def __getnewargs__(self) -> tuple[tuple[int, ...], str]:
+        return tuple(self), self.text
 
     @classmethod
     def parse(cls, text: str) -> "Version":
@@ -30,7 +37,7 @@ class Version:
             ValueError: The text is no version, or one of its numbers has more than 64 bits.
         """
         if text.isascii() and text.isdecimal():
-            return cls((_number(text),), text)
+            return cls((int(text) if len(text) < _DIGITS else _number(text),), text)
         if not re.fullmatch(_DOTTED, text):
             raise ValueError(f"{text!r} is not a version; a version is a number such as 007")
         numbers = [_number(part) for part in re.split("[._]", text)]
@@ -41,10 +48,13 @@ class Version:
     @property
     def key(self) -> str:
         """The same text for equal versions, however they were written."""
-        return ".".join(map(str, self.numbers)) if len(self.numbers) > 1 else str(self.numbers[0])
+        return ".".join(map(str, self)) if len(self) > 1 else str(self[0])
 
     def __str__(self) -> str:
         return self.text
+
+    def __repr__(self) -> str:
+        return f"Version({tuple(self)}, {self.text!r})"
 
 
 def _number(digits: str) -> int:

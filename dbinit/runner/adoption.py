@@ -1,6 +1,5 @@
 """Reads the history that another tool keeps in the database, to take it over."""
 
-from dataclasses import replace
 from typing import NamedTuple
 
 import asyncpg
@@ -66,7 +65,7 @@ async def plan_import(connection: asyncpg.Connection, folder: Folder, rows: list
     for row in adopted:
         step = step_of(Action.RECORD, migrations[row.key])
         # A step that goes on with a row is recorded as applied, and else as there before.
-        steps.append(step if row.state is State.BASELINE else replace(step, recorded=row))
+        steps.append(step if row.state is State.BASELINE else step._replace(recorded=row))
     return Plan(tuple(steps), (f"{found} is the history of {owner.value}, with {len(adopted)} migrations applied",))
 
 

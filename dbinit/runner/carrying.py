@@ -5,7 +5,7 @@ import asyncpg
 
 from dbinit.migrations.model import Folder
 from dbinit.migrations.preparation import Task, prepare
-from dbinit.migrations.request import Request, takes_back
+from dbinit.migrations.request import Request
 from dbinit.model import MigrationRun
 from dbinit.session import session_of
 from dbinit.settings import InitOptions
@@ -14,7 +14,7 @@ from dbinit.sql.context import Context
 from .framing import Run
 from .hooks import HookRunner, Hooks
 from .job import Job
-from .ledger import Ledger, read_ledger
+from .ledger import Ledger
 from .migrator import Migrator, plan_for
 from .surroundings import Surroundings
 
@@ -54,7 +54,9 @@ async def carry_out(
     )
 
 
-async def planned(connection: asyncpg.Connection, folder: Folder, request: Request, options: InitOptions) -> list[Task]:
+async def planned(
+    connection: asyncpg.Connection, folder: Folder, request: Request, options: InitOptions, ledger: Ledger
+) -> list[Task]:
     """Plan a request, and read what it would run.
 
     Args:
@@ -62,11 +64,11 @@ async def planned(connection: asyncpg.Connection, folder: Folder, request: Reque
         folder: The folder.
         request: What is wanted.
         options: How.
+        ledger: The history as it was read just now.
 
     Raises:
         DbInitError: It cannot be done.
     """
-    ledger = await read_ledger(connection, options.history_schema, with_downs=takes_back(request))
     plan = await plan_for(connection, folder, request, ledger)
     context = Context(options.variables, session_of(connection))
     return await anyio.to_thread.run_sync(prepare, plan.steps, folder.format, context)

@@ -11,6 +11,9 @@ from dbinit.migrations.model import File, Folder, Format
 
 __all__ = ["load_folder"]
 
+_READING = os.O_RDONLY | getattr(os, "O_BINARY", 0)
+_PIECE = 1 << 20
+
 
 def load_folder(path: Path, format: Format | None, placeholders: Mapping[str, str]) -> Folder:  # noqa: A002 - its name
     """Read a folder.
@@ -23,10 +26,9 @@ def load_folder(path: Path, format: Format | None, placeholders: Mapping[str, st
     Raises:
         SourceError: It cannot be read, or something is wrong with what is in it; all mistakes are named.
     """
-    root = os.path.realpath(path)
     try:
         before = os.stat(path).st_mtime_ns  # noqa: PTH116 - quicker than Path.stat
-        files = [File(name, _read(file) if is_read(name) else b"") for name, file in _files(path, root)]
+        files = [File(name, _read(file) if is_read(name) else b"") for name, file in _files(os.fspath(path))]
         # Whoever replaces files, or the link that a ConfigMap's are behind, changes the folder itself.
         if os.stat(path).st_mtime_ns != before:  # noqa: PTH116 - as above
             raise SourceError.changed(path)
@@ -37,7 +39,7 @@ def load_folder(path: Path, format: Format | None, placeholders: Mapping[str, st
     return read_folder(str(path), files, format=format, placeholders=placeholders)
 
 
-def _files(path: Path, root: str) -> Iterator[tuple[str, str]]:
+def _files(folder: str) -> Iterator[tuple[str, str]]:
     """Yield the names of the files in the folder and below it, and where they are.
 
     Each real file comes once, as a ConfigMap has all of them twice.
@@ -45,19 +47,19 @@ def _files(path: Path, root: str) -> Iterator[tuple[str, str]]:
     Raises:
         SourceError: A symbolic link leads out of the folder.
     """
+    root = os.path.realpath(folder)
     seen: set[str] = set()
-    for name, entry in _entries(os.fspath(path)):
+    for name, entry in _entries(folder):
         if not entry.is_file():
             continue
+        real = f"{root}{os.sep}{name}"
         # Only links are resolved, which takes longer than to read the file.
-        real = os.path.realpath(entry.path) if entry.is_symlink() else f"{root}{os.sep}{name}"
-        if real in seen:
-            continue
-        if entry.is_symlink() and not Path(real).is_relative_to(root):
+        if entry.is_symlink() and not Path(real := os.path.realpath(entry.path)).is_relative_to(root):
             advice = "copy the file into the folder"
             raise SourceError(f"{entry.path} leads out of the folder, to {real}", advice=advice)
-        seen.add(real)
-        yield name.replace(os.sep, "/"), entry.path
+        if real not in seen:
+            seen.add(real)
+            yield name.replace(os.sep, "/"), entry.path
 
 
 def _entries(folder: str, prefix: str = "") -> Iterator[tuple[str, os.DirEntry[str]]]:

@@ -100,7 +100,7 @@ class Migrator:
                 await self._carry_out(connection, ledger, tasks)
             except OvertakenError:
                 await self._wait(connection, deadline)
-                ledger = await read_ledger(connection, ledger.schema, with_downs=takes_back(self._request))
+                ledger = await read_ledger(connection, ledger.schema, whole=takes_back(self._request))
             else:
                 return
 

@@ -16,7 +16,7 @@ from dbinit.backoff import is_connection_loss
 from dbinit.errors import ConnectionLostError, DbInitError, StatementError
 from dbinit.executor import listening, run_script
 from dbinit.failure import statement_error
-from dbinit.migrations.history import State
+from dbinit.migrations.history import Recorded, State
 from dbinit.migrations.model import Hook
 from dbinit.migrations.plan import Plan
 from dbinit.migrations.preparation import Task
@@ -36,7 +36,7 @@ from .framing import (
     log_ran,
     raise_if_overtaken,
 )
-from .ledger import Entry, Ledger, Row, insertion, progress_of, read_ledger
+from .ledger import Entry, Ledger, insertion, progress_of, read_ledger
 
 __all__ = ["Parallel"]
 
@@ -194,9 +194,9 @@ class Parallel:
             await connection.execute(RESET)
         return Ran(task, count, time.monotonic() - began)
 
-    async def _unfinished_row(self, connection: asyncpg.Connection, task: Task) -> Row:
+    async def _unfinished_row(self, connection: asyncpg.Connection, task: Task) -> Recorded:
         known = task.step.recorded
-        if isinstance(known, Row) and known.state in {State.UNFINISHED, State.REVERTING}:
+        if known and known.id and known.state in {State.UNFINISHED, State.REVERTING}:
             self._begun[task.path] = known.id
             self._progress.tried[known.id] = task
         if task.path not in self._begun:

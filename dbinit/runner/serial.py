@@ -19,6 +19,7 @@ from dbinit.errors import DbInitError
 from dbinit.executor import listening, log_notices, run_script
 from dbinit.failure import statement_error
 from dbinit.lock import locked_transaction
+from dbinit.migrations.history import Recorded
 from dbinit.migrations.model import Hook
 from dbinit.migrations.preparation import Task
 from dbinit.readiness import Phase, Step
@@ -40,7 +41,7 @@ from .framing import (
     raise_if_overtaken,
     tell_of_waiting,
 )
-from .ledger import Entry, Ledger, Row, insertion, progress_of, read_ledger
+from .ledger import Entry, Ledger, insertion, progress_of, read_ledger
 
 __all__ = ["Serial", "announce"]
 
@@ -241,14 +242,14 @@ class Serial:
         self._progress.ran.append(ran)
         log_ran(ran)
 
-    async def _unfinished_row(self, task: Task) -> Row:
+    async def _unfinished_row(self, task: Task) -> Recorded:
         """Return the row of a step that has been begun, or begin it."""
         ledger = await read_ledger(self._connection, self._frame.schema)
         if ledger.last != self._frame.last:
             raise OvertakenError
         known = task.step.recorded
         state = begun_state(task)
-        if isinstance(known, Row) and known.state is state:
+        if known and known.id and known.state is state:
             if known.stand not in {row.stand for row in ledger.rows}:
                 raise OvertakenError  # another starter has gone on with it
             self._progress.tried[known.id] = task

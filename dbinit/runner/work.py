@@ -4,6 +4,8 @@ import asyncio
 import logging
 import os
 import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,19 +15,20 @@ import asyncpg
 
 from dbinit.errors import ConnectError, SchemaMissingError
 from dbinit.migrations.model import Folder
-from dbinit.migrations.planner import status
-from dbinit.migrations.request import Request, Up, make_plan, takes_back
+from dbinit.migrations.plan import Plan
+from dbinit.migrations.planner import Up, plan_up, status
 from dbinit.migrations.standing import Standing, Status
 from dbinit.model import Format, MigrationRun, Outcome, Report
 from dbinit.readiness import Phase
 from dbinit.settings import InitOptions
 
-from .ledger import Ledger, Row, read_ledger, read_scripts
+from .ledger import Ledger, read_ledger, read_scripts
 from .loading import load_folder
 from .surroundings import Surroundings
 
 if TYPE_CHECKING:
     from dbinit.migrations.preparation import Task
+    from dbinit.migrations.request import Request
 
     from .job import Job
 
@@ -48,6 +51,14 @@ class Standings(NamedTuple):
     standings: list[Standing]
 
 
+class _Opened(NamedTuple):
+    """A folder, and a connection to the database with the history that was read on it."""
+
+    folder: Folder
+    connection: asyncpg.Connection
+    ledger: Ledger
+
+
 class FolderWork:
     """The work on one folder.
 
@@ -61,6 +72,7 @@ class FolderWork:
         self._surroundings = surroundings
         self._outlast = surroundings.losses.outlast
         self._job: Job | None = None
+        self._loading: asyncio.Task[Folder] | None = None
 
     async def initialize(self) -> Report:
         """Apply what is pending, as the options say.
@@ -70,27 +82,23 @@ class FolderWork:
         """
         return await self.migrate(Up(allow_missing=self._options.allow_missing, jobs=self._options.jobs))
 
-    async def migrate(self, request: Request) -> Report:
+    async def migrate(self, request: "Request") -> Report:
         """Carry out a request.
 
         Raises:
             DbInitError: It did not work; the error says what was done.
         """
-        folder = await self._load()
         try:
-            return await self._outlast(partial(self._migrate, folder, request))
+            return await self._outlast(partial(self._migrate, request))
         except ConnectError as error:
             if self._job and self._job.kept:
                 error.outcome += f"\n{self._job.kept}"
             raise
 
-    async def _migrate(self, folder: Folder, request: Request) -> Report:
-        async with self._surroundings.connect() as connection:
-            self._surroundings.step(Phase.CHECKING)
-            ledger = await read_ledger(connection, self._options.history_schema, with_downs=takes_back(request))
+    async def _migrate(self, request: "Request") -> Report:
+        async with self._opened(whole=not isinstance(request, Up)) as (folder, connection, ledger):
             self._surroundings.losses.seen([row.stand for row in ledger.rows])
-            nothing = isinstance(request, Up) and not self._job
-            if nothing and not (plan := make_plan(request, folder, ledger.rows)).steps:
+            if isinstance(request, Up) and not self._job and not (plan := _plan(request, folder, ledger)).steps:
                 for note in plan.notes:
                     logger.warning("%s", note)
                 logger.info("Database already initialized, skipping migration")
@@ -98,7 +106,7 @@ class FolderWork:
             return await self._carry_out(connection, folder, request, ledger)
 
     async def _carry_out(
-        self, connection: asyncpg.Connection, folder: Folder, request: Request, ledger: Ledger
+        self, connection: asyncpg.Connection, folder: Folder, request: "Request", ledger: Ledger
     ) -> Report:
         # Most starts find nothing to do, and need none of it.
         from .carrying import carry_out  # noqa: PLC0415
@@ -115,17 +123,15 @@ class FolderWork:
             SchemaMissingError: Something was still pending then.
             DbInitError: The database was not reached, or the folder not read.
         """
-        folder = await self._load()
-        return await self._outlast(partial(self._watch, folder, deadline), until=deadline)
+        return await self._outlast(partial(self._watch, deadline), until=deadline)
 
-    async def _watch(self, folder: Folder, deadline: float) -> Report:
+    async def _watch(self, deadline: float) -> Report:
         request = Up(allow_missing=self._options.allow_missing)
         waiting = False
-        async with self._surroundings.connect() as connection:
-            self._surroundings.step(Phase.CHECKING)
+        async with self._opened() as opened:
+            folder, connection, ledger = opened
             while True:
-                ledger = await read_ledger(connection, self._options.history_schema)
-                if not (steps := make_plan(request, folder, ledger.rows).steps):
+                if not (steps := _plan(request, folder, ledger).steps):
                     return self._report(Outcome.CURRENT, ())
                 if not waiting:
                     waiting = True
@@ -138,6 +144,7 @@ class FolderWork:
                         advice="run `python -m dbinit` with a role that may create the schema",
                     )
                 await anyio.sleep(_WATCH_EVERY)
+                ledger = await read_ledger(connection, self._options.history_schema)
 
     async def standings(self) -> Standings:
         """Tell how each migration stands; change nothing.
@@ -145,28 +152,25 @@ class FolderWork:
         Raises:
             DbInitError: The database was not reached, or the folder not read.
         """
-        folder = await self._load()
-        ledger = await self._outlast(self._read)
-        return Standings(folder, status(folder, ledger.rows))
+        return await self._outlast(self._standings)
 
-    async def _read(self) -> Ledger:
-        async with self._surroundings.connect() as connection:
-            return await read_ledger(connection, self._options.history_schema)
+    async def _standings(self) -> Standings:
+        async with self._opened(whole=True) as (folder, _, ledger):
+            return Standings(folder, status(folder, ledger.rows))
 
-    async def plan(self, request: Request) -> "list[Task]":
+    async def plan(self, request: "Request") -> "list[Task]":
         """Tell what a request would run, and how; change nothing.
 
         Raises:
             DbInitError: The database was not reached, the folder not read, or it could not be done.
         """
-        folder = await self._load()
-        return await self._outlast(partial(self._plan, folder, request))
+        return await self._outlast(partial(self._planned, request))
 
-    async def _plan(self, folder: Folder, request: Request) -> "list[Task]":
+    async def _planned(self, request: "Request") -> "list[Task]":
         from .carrying import planned  # noqa: PLC0415 - not for a usual start
 
-        async with self._surroundings.connect() as connection:
-            return await planned(connection, folder, request, self._options)
+        async with self._opened(whole=not isinstance(request, Up)) as (folder, connection, ledger):
+            return await planned(connection, folder, request, self._options, ledger)
 
     async def differences(self) -> dict[str, str]:
         """Return, by file, what was edited since it was applied, as unified diffs.
@@ -174,19 +178,18 @@ class FolderWork:
         Raises:
             DbInitError: The database was not reached, or the folder not read.
         """
-        return await self._outlast(partial(self._differences, await self._load()))
+        return await self._outlast(self._differences)
 
-    async def _differences(self, folder: Folder) -> dict[str, str]:
+    async def _differences(self) -> dict[str, str]:
         from difflib import unified_diff  # noqa: PLC0415 - seldom needed, and slow to import
 
-        async with self._surroundings.connect() as connection:
-            ledger = await read_ledger(connection, self._options.history_schema)
+        async with self._opened() as (folder, connection, ledger):
             edited = [found for found in status(folder, ledger.rows) if found.status is Status.EDITED]
-            numbers = [found.recorded.id for found in edited if isinstance(found.recorded, Row)]
+            numbers = [found.recorded.id for found in edited if found.recorded]
             scripts = await read_scripts(connection, ledger.schema, numbers)
         differences = {}
         for found in edited:
-            if found.migration and isinstance(found.recorded, Row):
+            if found.migration and found.recorded:
                 path, now = found.migration.up.path, found.migration.up.text
                 before = scripts.get(found.recorded.id)
                 lines = unified_diff(
@@ -194,6 +197,26 @@ class FolderWork:
                 )
                 differences[path] = "\n".join(lines) if before is not None else f"{path}: too large to be compared"
         return differences
+
+    @asynccontextmanager
+    async def _opened(self, *, whole: bool = False) -> AsyncIterator[_Opened]:
+        """Connect and read the history while the folder is read, once; if that is broken, nothing else matters."""
+        loading = self._loading = self._loading or asyncio.create_task(self._load())
+        async with AsyncExitStack() as stack:
+            looking = asyncio.create_task(self._look(stack, whole=whole))
+            try:
+                await asyncio.wait((loading, looking), return_when=asyncio.FIRST_EXCEPTION)
+                opened = _Opened(await loading, *await looking)
+            except BaseException:
+                looking.cancel()
+                await asyncio.gather(loading, looking, return_exceptions=True)
+                raise
+            yield opened
+
+    async def _look(self, stack: AsyncExitStack, *, whole: bool) -> tuple[asyncpg.Connection, Ledger]:
+        connection = await stack.enter_async_context(self._surroundings.connect())
+        self._surroundings.step(Phase.CHECKING)
+        return connection, await read_ledger(connection, self._options.history_schema, whole=whole)
 
     async def _load(self) -> Folder:
         options = self._options
@@ -209,7 +232,11 @@ class FolderWork:
         return Report(outcome, os.fspath(self._options.migrations_path), "", statements, 0.0, ran)
 
 
-def _outcome(request: Request, ran: tuple[MigrationRun, ...]) -> Outcome:
+def _plan(request: Up, folder: Folder, ledger: Ledger) -> Plan:
+    return plan_up(folder, ledger.rows, target=request.target, allow_missing=request.allow_missing)
+
+
+def _outcome(request: "Request", ran: tuple[MigrationRun, ...]) -> Outcome:
     if not ran:
         return Outcome.CURRENT
     if isinstance(request, Up) and request.dry_run:
