@@ -273,8 +273,7 @@ async def _as_a_loss(
     wanted = url.driver.get("target_session_attrs", "any") in _WRITABLE
     if wanted and getattr(error, "sqlstate", None) == _READ_ONLY and await is_standby(connection):
         return DemotedError(
-            f"{url} is a standby, which takes no writes",
-            advice="promote it, or name the primary's host in DATABASE_URL",
+            f"{url} is a standby, which takes no writes", advice=f"promote it, or name the primary in {url.setting}"
         )
     return None
 

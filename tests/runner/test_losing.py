@@ -219,7 +219,7 @@ async def test_a_server_that_does_not_come_back_is_an_error_that_tells_what_was_
     async def waits() -> bool:
         return bool(await connection.fetchval(f"SELECT count(*) FROM pg_locks WHERE objid = {GATE} AND NOT granted"))
 
-    start = asyncio.create_task(far.up(connect_deadline="1s"))
+    start = asyncio.create_task(far.migrate(Up(), connect_deadline="1s", retry_delay="300ms"))
     await eventually_async(waits)
     line.refuse()
     line.cut()
@@ -227,4 +227,6 @@ async def test_a_server_that_does_not_come_back_is_an_error_that_tells_what_was_
         await start
 
     kept = ", ".join(far.path(name) for name in ("001_one.sql", "002_two.sql"))
+    assert caught.value.outcome.startswith("Gave up after ")
+    assert "after 1 attempt" not in caught.value.outcome, "the deadline counts now, not the attempts"
     assert caught.value.outcome.endswith(f"is not known.\nDone before, and kept: {kept}.")
