@@ -10,7 +10,6 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple
 
-import anyio
 import asyncpg
 
 from . import history
@@ -29,6 +28,7 @@ from .settings import InitOptions
 from .sql.context import Context
 from .sql.survey import Survey, survey
 from .stepwise import Journey
+from .threads import in_thread
 from .transaction import stopping_with, transaction
 
 __all__ = ["Application", "apply"]
@@ -70,7 +70,7 @@ async def apply(
     """
     # Before the lock, so that a file that cannot be read makes nobody wait.
     context = Context(options.variables, session_of(connection))
-    found = await anyio.to_thread.run_sync(survey, script, context)
+    found = await in_thread(survey, script, context)
 
     def on_wait() -> None:
         logger.info("Another starter holds the migration lock; waiting for it to finish...")

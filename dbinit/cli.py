@@ -7,7 +7,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn
@@ -25,6 +25,7 @@ __all__ = ["main"]
 
 logger = logging.getLogger("dbinit")
 
+_PATIENCE = 0.6  # seconds that a start has to end in when a signal has come, before its connections are cut
 _URL = re.compile(r"['\"]?[\w+]+://.*", re.DOTALL)
 
 _DESCRIPTION = """\
@@ -95,7 +96,8 @@ def _run_command(chosen: argparse.Namespace) -> int:
             print_result(answer.data, answer.lines, as_json=chosen.json)
             return answer.code
         with asyncio.Runner() as runner:
-            return runner.run(_until_signal(_run(chosen)))
+            hurry: list[Callable[[], None]] = []
+            return runner.run(_until_signal(_run(chosen, hurry), hurry))
     except DbInitError as error:
         print_error(error, as_json=chosen.json)
         return error.exit_code
@@ -255,8 +257,11 @@ _ARGUMENTS: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 
-async def _until_signal(work: Awaitable[int]) -> int:
-    """Run `work` until it ends or a signal comes, which cancels it and decides about the exit code."""
+async def _until_signal(work: Awaitable[int], hurry: Sequence[Callable[[], None]]) -> int:
+    """Run `work` until it ends or a signal comes, which cancels it and decides about the exit code.
+
+    Should it take its time to end, because a server does not answer, it is hurried.
+    """
     task = asyncio.ensure_future(work)
     received: list[int] = []
     loop = asyncio.get_running_loop()
@@ -264,6 +269,8 @@ async def _until_signal(work: Awaitable[int]) -> int:
     def stop(number: int) -> None:
         received.append(number)
         task.cancel()
+        for act in hurry:
+            loop.call_later(_PATIENCE, act)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop, number)
@@ -276,10 +283,11 @@ async def _until_signal(work: Awaitable[int]) -> int:
         return 128 + received[0]
 
 
-async def _run(chosen: argparse.Namespace) -> int:
+async def _run(chosen: argparse.Namespace, hurry: list[Callable[[], None]]) -> int:
     options = InitOptions.from_env(**_overrides(chosen))
     with progress(wanted=not (chosen.json or chosen.quiet)) as observer:
         initializer = Initializer(options, observer=observer)
+        hurry.append(initializer.terminate)
         try:
             if chosen.command in FOLDER_VERBS and not initializer.is_folder:
                 raise SourceError(

@@ -3,8 +3,8 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,8 @@ from .planning import Decision
 from .readiness import Phase, Readiness, advance
 from .runner.surroundings import Connect, Surroundings
 from .settings import InitOptions
-from .source import STANDARD_INPUT, is_large, read_script
+from .source import read_script, takes_long
+from .threads import in_thread
 from .transaction import read_only_transaction
 from .url import DatabaseUrl
 
@@ -75,6 +76,7 @@ class Initializer:
         self._resources = AsyncExitStack()
         self._embedded: dict[str, DatabaseUrl] = {}
         self._doubted: set[str] = set()
+        self._used: set[asyncpg.Connection] = set()
         self._farewells: list[asyncio.Task[None]] = []
 
     @property
@@ -222,6 +224,15 @@ class Initializer:
             await asyncio.wait(self._farewells)
         await self._resources.aclose()
 
+    def terminate(self) -> None:
+        """Cut the connections in use, without a goodbye: for a start that was cancelled and takes too long to end.
+
+        A release waits for the server, for a second or so; one that does not answer is not worth that long when a
+        process is to end.
+        """
+        for connection in self._used:
+            connection.terminate()
+
     async def __aenter__(self) -> Self:
         try:
             await self.initialize()
@@ -311,7 +322,8 @@ class Initializer:
             logger.info("Successfully connected to database")
             self._warn(connection, url)
             try:
-                yield connection
+                with self._in_use(connection):
+                    yield connection
             except asyncpg.PostgresError as error:
                 if is_connection_loss(error):
                     raise
@@ -326,9 +338,18 @@ class Initializer:
         async def connect() -> AsyncIterator[asyncpg.Connection]:
             where = self._losses.where(await self._resolve(url))
             async with connected(where, self._losses.options, lambda _: None, self._farewells.append) as connection:
-                yield connection
+                with self._in_use(connection):
+                    yield connection
 
         return connect
+
+    @contextmanager
+    def _in_use(self, connection: asyncpg.Connection) -> Iterator[None]:
+        self._used.add(connection)
+        try:
+            yield
+        finally:
+            self._used.discard(connection)
 
     async def _prepare(
         self,
@@ -382,9 +403,9 @@ def _report(script: Script, outcome: Outcome, statements: int = 0) -> Report:
 
 
 async def _read(options: InitOptions) -> Script:
-    """Read a script, a large one in a thread, so that the probes are answered meanwhile."""
+    """Read a script, in a thread where that takes long, so that probes are answered and signals heard meanwhile."""
     path, root = Path(options.migrations_path), options.include_root
     read = partial(read_script, path, options.variables, Path(root) if root else None)
-    if is_large(path) or str(path) == STANDARD_INPUT:
-        return await anyio.to_thread.run_sync(read)
+    if takes_long(path):
+        return await in_thread(read)
     return read()

@@ -19,7 +19,7 @@ from typing import IO
 from .errors import SourceError
 from .model import Script, Use
 
-__all__ = ["STANDARD_INPUT", "checksum", "is_large", "open_script", "read_script"]
+__all__ = ["STANDARD_INPUT", "checksum", "open_script", "read_script", "takes_long"]
 
 STANDARD_INPUT = "-"
 """The path that means standard input."""
@@ -42,8 +42,10 @@ _LONGEST_NAME = 20
 Open = Callable[[], IO[bytes]]
 
 
-def is_large(path: Path) -> bool:
-    """Tell whether reading a file takes long enough to be noticed."""
+def takes_long(path: Path) -> bool:
+    """Tell whether reading takes long enough to be noticed: a large file, or what somebody has still to write."""
+    if str(path) == STANDARD_INPUT or path.is_fifo():
+        return True
     return path.is_file() and path.stat().st_size > _LARGE
 
 
@@ -103,7 +105,8 @@ class _Files:
     def main(self) -> Script:
         """Read the script itself."""
         if str(self._path) == STANDARD_INPUT:
-            return self._read(self._path, STANDARD_INPUT, _spooled(sys.stdin.buffer), Use.SCRIPT)
+            with _standard_input() as stream:
+                return self._read(self._path, STANDARD_INPUT, _spooled(stream), Use.SCRIPT)
         if self._path.is_fifo():
             with _pipe(self._path) as pipe:
                 return self._read(self._path, str(self._path), _spooled(pipe), Use.SCRIPT)
@@ -280,6 +283,18 @@ def _open(path: Path, *, compressed: bool) -> IO[bytes]:
     import gzip  # noqa: PLC0415 - seldom needed
 
     return gzip.open(path)  # type: ignore[return-value]
+
+
+@contextmanager
+def _standard_input() -> Iterator[IO[bytes]]:
+    """Open standard input without its buffer: the lock of that would be held by a thread that waits at the very end."""
+    try:
+        descriptor = sys.stdin.fileno()
+    except OSError:  # somebody has put something else into its place
+        yield sys.stdin.buffer
+        return
+    with open(descriptor, "rb", buffering=0, closefd=False) as stream:
+        yield stream
 
 
 @contextmanager

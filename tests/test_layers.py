@@ -91,6 +91,7 @@ FLOORS: dict[str, frozenset[str]] = {
             "runner.loading",
             "session",
             "source",
+            "threads",
             "transaction",
         }
     ),

@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 from enum import Enum
@@ -21,6 +21,7 @@ from .service import Service, state_of
 
 __all__ = ["lifespan"]
 
+_PATIENCE = 0.6  # seconds that a start has to end in, before its connections are cut
 _E = TypeVar("_E", bound=Enum)
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Mapping[str, Any] | None]]
 
@@ -64,7 +65,7 @@ def lifespan(
             if chosen is Mode.BLOCKING:
                 await leaver.start_blocking(chosen)
             else:
-                await stack.enter_async_context(_running(leaver.start, chosen))
+                await stack.enter_async_context(_running(leaver.start(chosen), service.terminate))
             state: dict[str, Any] = {}
             if inner is not None and not leaver.leaving:
                 inner_state = await stack.enter_async_context(inner(app))
@@ -95,18 +96,21 @@ def _asked_for(given: _E | str | None, variable: str, default: _E) -> _E:
 
 
 @asynccontextmanager
-async def _running(work: Callable[..., Any], *arguments: Any) -> AsyncIterator[None]:
-    """Run `work` beside the body, and cancel it when the body ends first.
+async def _running(work: Coroutine[Any, Any, None], hurry: Callable[[], None]) -> AsyncIterator[None]:
+    """Run `work` beside the body, and cancel it when the body ends first; `hurry` it when it takes its time to end.
 
     A task group would wrap what the body raises into an ExceptionGroup.
     """
-    task = asyncio.create_task(work(*arguments))
+    task = asyncio.create_task(work)
     try:
         yield
     finally:
         task.cancel()
         with anyio.CancelScope(shield=True):
-            await asyncio.wait({task})
+            await asyncio.wait({task}, timeout=_PATIENCE)
+            if not task.done():
+                hurry()
+                await asyncio.wait({task})
 
 
 async def _close(service: Service) -> None:
@@ -129,8 +133,15 @@ class _Leaver:
 
     async def start_blocking(self, mode: Mode) -> None:
         """Start, and listen to signals meanwhile: uvicorn itself would wait until the start is over."""
-        with anyio.CancelScope() as scope, _on_signal(scope.cancel) as received:
-            await self.start(mode)
+        loop = asyncio.get_running_loop()
+        with anyio.CancelScope() as scope:
+
+            def stop() -> None:
+                scope.cancel()
+                loop.call_later(_PATIENCE, self._service.terminate)
+
+            with _on_signal(stop) as received:
+                await self.start(mode)
         if received:
             self._leave(128 + received[0])
         elif self._service.failure and self._exits and not self.leaving:

@@ -78,6 +78,11 @@ class Service:
             logger.exception("The start failed unexpectedly")
             self.failure = DbInitError(f"unexpected {type(error).__name__}")
 
+    def terminate(self) -> None:
+        """Cut the connections of a start that was cancelled and takes too long to end."""
+        if self._initializer is not None:
+            self._initializer.terminate()
+
     async def close(self) -> None:
         """Close the pool and whatever the start still holds."""
         self.pool = None

@@ -1,6 +1,5 @@
 """Carries a request about a folder out, and tells what was done."""
 
-import anyio
 import asyncpg
 
 from dbinit.migrations.model import Folder
@@ -10,6 +9,7 @@ from dbinit.model import MigrationRun
 from dbinit.session import session_of
 from dbinit.settings import InitOptions
 from dbinit.sql.context import Context
+from dbinit.threads import in_thread
 
 from .framing import Run
 from .hooks import HookRunner, Hooks
@@ -71,4 +71,4 @@ async def planned(
     """
     plan = await plan_for(connection, folder, request, ledger)
     context = Context(options.variables, session_of(connection))
-    return await anyio.to_thread.run_sync(prepare, plan.steps, folder.format, context)
+    return await in_thread(prepare, plan.steps, folder.format, context)

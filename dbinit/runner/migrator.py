@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
 
-import anyio
 import asyncpg
 
 from dbinit.backoff import is_connection_loss
@@ -20,6 +19,7 @@ from dbinit.migrations.preparation import Task, prepare, prepare_part
 from dbinit.migrations.request import Baseline, Import, Request, Up, make_plan, takes_back
 from dbinit.sql.context import Context
 from dbinit.sql.survey import Survey
+from dbinit.threads import in_thread
 from dbinit.transaction import ending_transaction, is_standby, rollback
 
 from .adoption import other_histories, plan_import
@@ -94,8 +94,8 @@ class Migrator:
                 await self._conclude(connection)
                 return
             ledger = await self._look_around(connection, ledger)
-            tasks = await anyio.to_thread.run_sync(prepare, plan.steps, self._folder.format, self._context)
-            await anyio.to_thread.run_sync(check_syntax, tasks)
+            tasks = await in_thread(prepare, plan.steps, self._folder.format, self._context)
+            await in_thread(check_syntax, tasks)
             try:
                 await self._carry_out(connection, ledger, tasks)
             except OvertakenError:
@@ -107,11 +107,11 @@ class Migrator:
     async def _conclude(self, connection: asyncpg.Connection) -> None:
         """Run what is to be run behind the last migration, where the connection was lost, or others came, before."""
         if self._is_kept and self._job.ran:
-            hooks = await anyio.to_thread.run_sync(self._hooks)
+            hooks = await in_thread(self._hooks)
             await hooks.run_alone(Hook.AFTER_ALL, connection)
 
     async def _carry_out(self, connection: asyncpg.Connection, ledger: Ledger, tasks: list[Task]) -> None:
-        hooks = await anyio.to_thread.run_sync(self._hooks)
+        hooks = await in_thread(self._hooks)
         run = self._run._replace(hooks=hooks)
         doing = "Running" if any(task.found for task in tasks) else "Recording"
         logger.info("%s %d migration%s of %s...", doing, len(tasks), "s" if len(tasks) > 1 else "", self._folder.path)

@@ -1,6 +1,5 @@
 """The work on a folder of migrations: apply, verify, take back, tell."""
 
-import asyncio
 import logging
 import os
 import time
@@ -21,6 +20,7 @@ from dbinit.migrations.standing import Standing, Status
 from dbinit.model import Format, MigrationRun, Outcome, Report
 from dbinit.readiness import Phase
 from dbinit.settings import InitOptions
+from dbinit.threads import in_thread
 
 from .ledger import Ledger, read_ledger, read_scripts
 from .loading import load_folder
@@ -222,8 +222,7 @@ class FolderWork:
         options = self._options
         format_ = None if options.migrations_format is None else Format(options.migrations_format)
         path = Path(options.migrations_path)
-        # asyncio's own threads, as anyio's backend is slow to import.
-        folder = await asyncio.to_thread(load_folder, path, format_, options.placeholders)
+        folder = await in_thread(load_folder, path, format_, options.placeholders)
         logger.info("%s is a folder of %s: %s", folder.path, folder.format.value, folder.reason)
         return folder
 
