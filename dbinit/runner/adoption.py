@@ -28,6 +28,13 @@ WHERE c.relkind OPERATOR(pg_catalog.=) ANY ('{{r,p}}'::pg_catalog."char"[])
 """
 
 
+# Whose history may belong to a folder. Pairs of files look alike, whether they are golang-migrate's or sqlx's.
+_READABLE = {
+    Format.NATIVE: frozenset(Format),
+    Format.GOLANG_MIGRATE: frozenset({Format.GOLANG_MIGRATE, Format.SQLX}),
+}
+
+
 class _Table(NamedTuple):
     schema: str
     name: str
@@ -94,9 +101,7 @@ def _chosen(tables: list[_Table], folder: Folder, table: str) -> tuple[Format, _
     """Return whose history is to be taken over, and the table it is in."""
     owners = [(owner_of(found.name, found.columns), found) for found in tables]
     known = [(owner, found) for owner, found in owners if isinstance(owner, Format)]
-    fitting = [(owner, found) for owner, found in known if owner is folder.format] or [
-        (owner, found) for owner, found in known if folder.format is Format.NATIVE
-    ]
+    fitting = [(owner, found) for owner, found in known if owner in _READABLE.get(folder.format, {folder.format})]
     if len(fitting) == 1:
         return fitting[0]
     raise PlanError([_refusal(owners, folder, table, several=len(fitting) > 1)])
