@@ -15,6 +15,7 @@ from dbinit.errors import NOTHING_APPLIED, DbInitError
 from dbinit.failure import ROLLED_BACK
 from dbinit.lock import LOCKED, lock_key, lock_or_fail
 from dbinit.migrations.history import State
+from dbinit.migrations.model import Hook
 from dbinit.migrations.plan import Action
 from dbinit.migrations.preparation import Task
 from dbinit.readiness import Phase, Step
@@ -39,6 +40,7 @@ __all__ = [
     "log_ran",
     "outcome_of",
     "raise_if_overtaken",
+    "run_first",
     "tell_of_waiting",
 ]
 
@@ -157,6 +159,13 @@ async def begin(connection: asyncpg.Connection, frame: Frame) -> None:
         await rollback(connection)
         raise_if_overtaken(error)
         raise
+
+
+async def run_first(connection: asyncpg.Connection, run: Run, task: Task) -> None:
+    """Run `before_all`, if that is still to be done, in the transaction of the first step; its settings end with it."""
+    if run.hooks.first:
+        await run.hooks.run(Hook.BEFORE_ALL, connection)
+        await connection.execute(RESET_SETTINGS + limits(run.options, task, "SET LOCAL"))
 
 
 def tell_of_waiting(step: Step) -> None:

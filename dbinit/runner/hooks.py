@@ -48,11 +48,12 @@ class Hooks:
     """Callables that run with the migrations, behind the files of the same names in the folder.
 
     Attributes:
-        before_all: Before the first migration, if there is any to run.
+        before_all: Before the first migration, if there is any to run, in its transaction; in one of its own where the
+            migration has none, or several run at a time. Not in a rehearsal.
         before_each: Before each, in its transaction; in one of its own where the migration has none.
         after_each: Behind each, likewise.
-        after_all: Behind the last one.
-        on_error: When something has failed, and was rolled back.
+        after_all: Behind the last one, in a transaction of its own. Not in a rehearsal.
+        on_error: When something has failed, and was rolled back; in a transaction of its own.
     """
 
     before_all: Callback | None = None
@@ -72,16 +73,23 @@ class HookRunner:
     Args:
         scripts: The files of SQL, by hook.
         hooks: The callables.
+        whole: Whether `before_all` is run, too. Default: no.
     """
 
-    def __init__(self, scripts: Mapping[Hook, Sequence[Survey]], hooks: Hooks) -> None:
+    def __init__(self, scripts: Mapping[Hook, Sequence[Survey]], hooks: Hooks, *, whole: bool = False) -> None:
         self._scripts = scripts
+        self._whole = whole
         self._callbacks = {Hook(field.name): getattr(hooks, field.name) for field in fields(hooks)}
 
     @property
-    def each(self) -> bool:
-        """Whether anything runs with each migration."""
-        return any(self.has(hook) for hook in (Hook.BEFORE_EACH, Hook.AFTER_EACH))
+    def beside(self) -> bool:
+        """Whether anything runs with the next migration."""
+        return self.first or any(self.has(hook) for hook in (Hook.BEFORE_EACH, Hook.AFTER_EACH))
+
+    @property
+    def first(self) -> bool:
+        """Whether `before_all` is still to be run."""
+        return self._whole and self.has(Hook.BEFORE_ALL)
 
     def has(self, hook: Hook) -> bool:
         """Tell whether anything is hooked in there."""
@@ -106,6 +114,7 @@ class HookRunner:
         """
         if task and task.step.action not in {Action.APPLY, Action.RESUME}:
             return
+        self._whole = self._whole and hook is not Hook.BEFORE_ALL
         for script in self._scripts.get(hook, ()):
             await run_script(connection, script, lambda _: None)
         callback = self._callbacks[hook]

@@ -20,11 +20,11 @@ from dbinit.migrations.request import Baseline, Import, Request, Up, make_plan, 
 from dbinit.sql.context import Context
 from dbinit.sql.survey import Survey
 from dbinit.threads import in_thread
-from dbinit.transaction import ending_transaction, is_standby, rollback
+from dbinit.transaction import is_standby, rollback
 
 from .adoption import other_histories, plan_import
 from .checking import check_syntax
-from .framing import RESET, Frame, OvertakenError, Progress, Run, begin, outcome_of, tell_of_waiting
+from .framing import RESET, OvertakenError, Progress, Run, outcome_of, tell_of_waiting
 from .hooks import HookRunner, Hooks
 from .job import Job
 from .ledger import Ledger, read_ledger
@@ -117,7 +117,6 @@ class Migrator:
         logger.info("%s %d migration%s of %s...", doing, len(tasks), "s" if len(tasks) > 1 else "", self._folder.path)
         progress = Progress()
         try:
-            ledger = await self._before_all(connection, ledger, hooks)
             await self._run_tasks(connection, ledger, tasks, run, progress)
             if self._is_kept:
                 await hooks.run_alone(Hook.AFTER_ALL, connection)
@@ -128,16 +127,6 @@ class Migrator:
             raise failure from None
         finally:
             self._job.add(progress)
-
-    async def _before_all(self, connection: asyncpg.Connection, ledger: Ledger, hooks: HookRunner) -> Ledger:
-        """Run that hook under the lock, with the history as it was read: who is overtaken has nothing to prepare."""
-        if not self._is_kept or not hooks.has(Hook.BEFORE_ALL):
-            return ledger
-        await begin(connection, Frame(ledger, self._run.options))
-        async with ending_transaction(connection):
-            await hooks.run(Hook.BEFORE_ALL, connection)
-        await connection.execute(RESET)
-        return ledger._replace(exists=True)
 
     @property
     def _is_kept(self) -> bool:
@@ -150,6 +139,8 @@ class Migrator:
         request = self._request
         if isinstance(request, Up) and request.dry_run:
             logger.warning("This is a rehearsal: it takes the locks that the migrations take, and rolls all back")
+            for hook in filter(run.hooks.has, (Hook.BEFORE_ALL, Hook.AFTER_ALL)):
+                logger.warning("The hook %s is not rehearsed", hook.value)
             await run_together(connection, ledger, can_be_rehearsed(tasks), run, progress, keep=False)
         elif (isinstance(request, Up) and request.single_transaction) or all(_is_record(task) for task in tasks):
             refuse_stepwise(tasks)
@@ -164,7 +155,7 @@ class Migrator:
         scripts: dict[Hook, list[Survey]] = {}
         for hook, parts in self._folder.hooks.items():
             scripts[hook] = [prepare_part(part, format_, context)[0] for part in parts]
-        return HookRunner(scripts, self._callbacks)
+        return HookRunner(scripts, self._callbacks, whole=self._is_kept and not self._job.ran)
 
     async def _wait(self, connection: asyncpg.Connection, deadline: float) -> None:
         options = self._run.options

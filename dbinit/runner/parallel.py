@@ -78,6 +78,9 @@ class Parallel:
         """
         try:
             await self._lock()
+            if self._hooks.first:
+                async with self._connect() as connection:
+                    await self._hooks.run_alone(Hook.BEFORE_ALL, connection)
             plan = Plan(tuple(task.step for task in tasks))
             changed = anyio.Condition()
             async with stopping_with(self._guard), anyio.create_task_group() as workers:

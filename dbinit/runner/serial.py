@@ -39,6 +39,7 @@ from .framing import (
     limits,
     log_ran,
     raise_if_overtaken,
+    run_first,
     tell_of_waiting,
 )
 from .ledger import Entry, Ledger, insertion, progress_of, read_ledger
@@ -77,6 +78,7 @@ class Serial:
         self._progress = progress
         self._connection = connection
         self._frame = Frame(ledger, run.options)
+        self._run = run
         self._options, self._step, self._connect, self._hooks = run
         self._open: _Open | None = None
 
@@ -104,7 +106,7 @@ class Serial:
         if task.stepwise:
             await self._settle()
             await self._step_by_step(task)
-        elif not self._hooks.each and (statements := _quick(task)) is not None:
+        elif not self._hooks.beside and (statements := _quick(task)) is not None:
             await self._at_once(task, statements, notices)
         else:
             await self._settle()
@@ -147,6 +149,7 @@ class Serial:
             await rollback(self._connection)
             raise_if_overtaken(error)
             raise
+        await run_first(self._connection, self._run, task)
         await self._hooks.run(Hook.BEFORE_EACH, self._connection, task)
         count = 0
         if task.found:
@@ -231,7 +234,11 @@ class Serial:
         ):
             # The lock is idle while the work is done elsewhere, for as long as that takes.
             await guard.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
-            row = await self._unfinished_row(task)
+            ledger = await self._fenced(task)
+            if self._hooks.first:
+                await self._hooks.run_alone(Hook.BEFORE_ALL, self._connection)
+                await self._connection.execute(RESET)
+            row = await self._unfinished_row(task, ledger)
             await self._hooks.run_alone(Hook.BEFORE_EACH, self._connection, task)
             await self._connection.execute(limits(self._options, task, "SET") or "SELECT 1")
             progress = progress_of(self._connection, self._frame.schema, row, task.step.checksum)
@@ -242,25 +249,32 @@ class Serial:
         self._progress.ran.append(ran)
         log_ran(ran)
 
-    async def _unfinished_row(self, task: Task) -> Recorded:
-        """Return the row of a step that has been begun, or begin it."""
+    async def _fenced(self, task: Task) -> Ledger:
+        """Make sure that nobody has changed the history; return it."""
         ledger = await read_ledger(self._connection, self._frame.schema)
-        if ledger.last != self._frame.last:
+        known = _begun_row(task)
+        # Another starter may have gone on with it.
+        if ledger.last != self._frame.last or (known and known.stand not in {row.stand for row in ledger.rows}):
             raise OvertakenError
-        known = task.step.recorded
-        state = begun_state(task)
-        if known and known.id and known.state is state:
-            if known.stand not in {row.stand for row in ledger.rows}:
-                raise OvertakenError  # another starter has gone on with it
+        return ledger
+
+    async def _unfinished_row(self, task: Task, ledger: Ledger) -> Recorded:
+        """Return the row of a step that has been begun, or begin it."""
+        if known := _begun_row(task):
             self._progress.tried[known.id] = task
             return known
         number = self._frame.last + 1
         async with transaction(self._connection):
-            row = insertion(self._frame.schema, number, Entry(task.step, state))
+            row = insertion(self._frame.schema, number, Entry(task.step, begun_state(task)))
             await self._connection.execute((self._frame.creation() if not ledger.exists else "") + row)
             self._progress.tried[number] = task
         self._frame.last = number
         return (await read_ledger(self._connection, self._frame.schema)).rows[-1]
+
+
+def _begun_row(task: Task) -> Recorded | None:
+    known = task.step.recorded
+    return known if known and known.id and known.state is begun_state(task) else None
 
 
 def announce(step: Step, task: Task, number: int, of: int) -> None:

@@ -15,7 +15,7 @@ from dbinit.migrations.preparation import Task
 from dbinit.readiness import Phase
 from dbinit.transaction import rollback
 
-from .framing import RESET, RESET_SETTINGS, Frame, Progress, Ran, Run, begin, limits, log_ran
+from .framing import RESET, RESET_SETTINGS, Frame, Progress, Ran, Run, begin, limits, log_ran, run_first
 from .ledger import Ledger
 from .serial import announce
 
@@ -51,6 +51,8 @@ async def run_together(
     ran: list[Ran] = []
     try:
         await begin(connection, frame)
+        if tasks:
+            await run_first(connection, run, tasks[0])
         for number, task in enumerate(tasks, start=1):
             announce(run.step, task, number, len(tasks))
             ran.append(await _run(connection, task, run))

@@ -1,5 +1,6 @@
 """The work on a folder of migrations: apply, verify, take back, tell."""
 
+import asyncio
 import logging
 import os
 import time

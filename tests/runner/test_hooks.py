@@ -39,8 +39,10 @@ async def test_files_run_around_all_and_in_the_transaction_of_each(
     each = ["before_each", "one", "after_each", "before_each", "two", "after_each"]
     assert await notes(connection) == ["before_all", *each, "after_all"]
     xids = [row["xid"] for row in await connection.fetch("SELECT xid FROM note ORDER BY id")]
-    assert len(set(xids)) == 4
     assert xids[1] == xids[2] == xids[3]
+    # The one before all is part of the first transaction, where there is a first one.
+    assert (xids[0] == xids[1]) is (jobs == 1)
+    assert len(set(xids)) == 4 - (jobs == 1)
 
 
 async def test_they_run_only_where_something_is_applied(project: Project, connection: asyncpg.Connection) -> None:
@@ -132,6 +134,24 @@ async def test_one_about_all_that_fails_fails_the_run(
     assert await relations(connection) == (set() if hook == "before_all" else {"one", "two", "three"})
 
 
+@pytest.mark.parametrize(("jobs", "more"), [(1, ""), (1, "VACUUM note;\n"), (2, "")], ids=["one", "steps", "jobs"])
+async def test_the_lock_is_held_from_the_one_before_all_to_the_end_of_the_first(
+    jobs: int, more: str, project: Project, connection: asyncpg.Connection
+) -> None:
+    """Who waits for it finds the first migration applied, and never runs that hook as well."""
+    holder = """
+        INSERT INTO public.note (what, xid) SELECT '{}', virtualtransaction FROM pg_locks
+        WHERE locktype = 'advisory' AND granted
+            AND database = (SELECT oid FROM pg_database WHERE datname = current_database());
+    """
+    project.write({"before_all.sql": TABLE + holder.format("before_all") + "SET search_path = ''"})
+    project.write({"001_one.sql": holder.format("one") + more, "002_two.sql": "INSERT INTO note VALUES (DEFAULT)"})
+    await project.up(jobs=jobs)
+    found = await connection.fetch("SELECT what, xid FROM note WHERE what IS NOT NULL ORDER BY id")
+    assert [row["what"] for row in found] == ["before_all", "one"]
+    assert found[0]["xid"] == found[1]["xid"]
+
+
 async def test_on_error_runs_behind_the_rollback_and_knows_why(
     project: Project, connection: asyncpg.Connection
 ) -> None:
@@ -153,12 +173,15 @@ async def test_on_error_that_fails_does_not_hide_the_error(project: Project, cap
 
 
 async def test_a_rehearsal_runs_those_of_each_and_keeps_nothing(
-    project: Project, connection: asyncpg.Connection
+    project: Project, connection: asyncpg.Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
     await connection.execute(TABLE)
     project.write({**CHAIN, **FILES})
-    await project.migrate(Up(dry_run=True))
+    calls: list[HookCall] = []
+    await project.migrate(Up(dry_run=True), hooks=recorder(calls))
     assert await notes(connection) == []
+    assert {call.hook for call in calls} == {Hook.BEFORE_EACH, Hook.AFTER_EACH}
+    assert "The hook before_all is not rehearsed" in caplog.text
 
 
 async def test_what_runs_step_by_step_has_them_around_it(project: Project, connection: asyncpg.Connection) -> None:

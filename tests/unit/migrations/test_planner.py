@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import pytest
 
 from dbinit.migrations.history import Recorded, State, row_of
@@ -155,7 +153,7 @@ def test_repeatable_ones_wait_until_nothing_is_pending() -> None:
 
 def test_repeatable_ones_run_again_behind_what_was_taken_back() -> None:
     found = folder({**CONTENTS, **VIEWS})
-    down = [*history(found), replace(row_of(found.migrations[4]), state=State.REVERTED)]
+    down = [*history(found), row_of(found.migrations[4])._replace(state=State.REVERTED)]
     assert steps(plan_up(found, down)) == ["apply 5", "apply views"]
     assert steps(plan_up(some(1, 2, 3, 4), down)) == []
     assert steps(plan_up(folder({**CONTENTS, **VIEWS}), [*down, row_of(found.migrations[5])])) == ["apply 5"]
