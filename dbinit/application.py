@@ -16,7 +16,7 @@ from . import history
 from .backoff import is_connection_loss
 from .durations import format_duration
 from .errors import FileChangedError
-from .executor import run_script
+from .executor import listening, log_notices, run_script
 from .failure import statement_error
 from .lock import lock_key, locked_transaction
 from .lookup import look, settle
@@ -79,9 +79,12 @@ async def apply(
     key = lock_key(options.history_schema)
     try:
         if found.stepwise is None:
-            async with locked_transaction(connection, key, options.lock_wait, on_wait):
-                done = await _apply_whole(connection, found, options, step)
-                on_try(done)
+            async with listening(connection) as notices:
+                async with locked_transaction(connection, key, options.lock_wait, on_wait):
+                    done = await _apply_whole(connection, found, options, step)
+                    on_try(done)
+                    notices.clear()  # they are logged already; what is said from here on is said at the commit
+                log_notices(notices, script.path)
         else:
             async with connect() as guard, locked_transaction(guard, key, options.lock_wait, on_wait):
                 # The lock is idle while the work is done elsewhere, for as long as that takes.

@@ -24,7 +24,7 @@ from .sql.statement import Statement, Wanted, unrunnable
 from .sql.survey import Survey
 from .sql.text import hide_passwords
 
-__all__ = ["listening", "log_note", "log_notices", "run_script", "run_statement"]
+__all__ = ["execute_for", "listening", "log_note", "log_notices", "place_of", "run_script", "run_statement"]
 
 logger = logging.getLogger("dbinit")
 
@@ -225,7 +225,7 @@ class _Run:
         self._limit = max(1, min(within, self._limit * _GROWTH, _MOST))
 
     def _log(self, first: Statement, last: Statement) -> None:
-        log_notices(self._notices, (first, last))
+        log_notices(self._notices, place_of((first, last)))
 
     def _log_notes(self, reached: int) -> None:
         """Log what the script says before its statement `reached` of the batch."""
@@ -233,15 +233,27 @@ class _Run:
             log_note(self._notes.pop(0)[1])
 
 
-def log_notices(notices: list[asyncpg.PostgresLogMessage], statements: Sequence[Statement]) -> None:
-    """Log what the server said about statements, with their place in the file, and forget it."""
-    if notices and statements:
-        first, last = statements[0], statements[-1]
-        where = f"{first.source.path}:{first.place.line}" + (f"-{last.place.line}" if last is not first else "")
-        for notice in notices:
-            level = logging.WARNING if notice.severity == "WARNING" else logging.INFO
-            logger.log(level, "%s: %s: %s", where, notice.severity, hide_passwords(notice.message))
+def log_notices(notices: list[asyncpg.PostgresLogMessage], where: str) -> None:
+    """Log what the server said, with the place in a file that it is about, and forget it."""
+    for notice in notices:
+        level = logging.WARNING if notice.severity == "WARNING" else logging.INFO
+        logger.log(level, "%s: %s: %s", where, notice.severity, hide_passwords(notice.message))
     notices.clear()
+
+
+def place_of(statements: Sequence[Statement]) -> str:
+    """Return file and lines of some statements, one at least, for the log."""
+    first, last = statements[0], statements[-1]
+    return f"{first.source.path}:{first.place.line}" + (f"-{last.place.line}" if last is not first else "")
+
+
+async def execute_for(connection: asyncpg.Connection, message: str, where: str) -> None:
+    """Execute SQL of our own; what the server says meanwhile, as a deferred trigger may, is about `where`."""
+    async with listening(connection) as notices:
+        try:
+            await connection.execute(message)
+        finally:
+            log_notices(notices, where)
 
 
 def _mark(number: int) -> str:

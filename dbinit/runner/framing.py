@@ -26,6 +26,7 @@ from .hooks import HookRunner
 from .ledger import FENCE, Entry, Ledger, creation, fence, insertion
 
 __all__ = [
+    "CHECK_DEFERRED",
     "RESET",
     "RESET_SETTINGS",
     "Frame",
@@ -52,6 +53,9 @@ RESET_SETTINGS = "RESET SESSION AUTHORIZATION; RESET ALL;\n"
 """Makes the session what it was when it began; inside a transaction."""
 RESET = f"BEGIN; {RESET_SETTINGS} COMMIT;\n"
 """Does so in a transaction of its own."""
+
+CHECK_DEFERRED = "SET CONSTRAINTS ALL IMMEDIATE"
+"""Does at the end of a script what is put off until the commit, so that what is said or refused there is about it."""
 
 _DONE = {
     Action.APPLY: State.APPLIED,

@@ -14,7 +14,7 @@ import asyncpg
 
 from dbinit.backoff import is_connection_loss
 from dbinit.errors import ConnectionLostError, DbInitError, StatementError
-from dbinit.executor import listening, run_script
+from dbinit.executor import execute_for, listening, run_script
 from dbinit.failure import statement_error
 from dbinit.migrations.history import Recorded, State
 from dbinit.migrations.model import Hook
@@ -25,6 +25,7 @@ from dbinit.stepwise import Journey
 from dbinit.transaction import rollback, stopping_with, transaction
 
 from .framing import (
+    CHECK_DEFERRED,
     RESET,
     Frame,
     OvertakenError,
@@ -175,6 +176,7 @@ class Parallel:
                 count = await run_script(connection, task.found, lambda _: None) if task.found else 0
                 await self._hooks.run(Hook.AFTER_EACH, connection, task)
                 ran = Ran(task, count, time.monotonic() - began)
+                await execute_for(connection, CHECK_DEFERRED, task.path)
                 await connection.execute(self._frame.record(ran, self._next_number(task)))
             await connection.execute(RESET)
         except asyncpg.PostgresError as error:

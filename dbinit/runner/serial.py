@@ -16,7 +16,7 @@ import asyncpg
 
 from dbinit.backoff import is_connection_loss
 from dbinit.errors import DbInitError
-from dbinit.executor import listening, log_notices, run_script
+from dbinit.executor import execute_for, listening, log_notices, place_of, run_script
 from dbinit.failure import statement_error
 from dbinit.lock import locked_transaction
 from dbinit.migrations.history import Recorded
@@ -29,6 +29,7 @@ from dbinit.stepwise import Journey
 from dbinit.transaction import rollback, stopping_with, transaction
 
 from .framing import (
+    CHECK_DEFERRED,
     RESET,
     Frame,
     OvertakenError,
@@ -121,7 +122,7 @@ class Serial:
         began = time.monotonic()
         closing, self._frame.last = self._closing()
         texts = [found.text for found in statements]
-        message = closing + self._frame.opening(task) + "\n;".join([*texts, f"SAVEPOINT {_ENDED}"])
+        message = closing + self._frame.opening(task) + "\n;".join([*texts, CHECK_DEFERRED, f"SAVEPOINT {_ENDED}"])
         notices.clear()
         try:
             await self._connection.execute(message)
@@ -137,8 +138,8 @@ class Serial:
             await rollback(self._connection)
             self._open = None
             await self._with_care(task)
-        else:
-            log_notices(notices, statements)
+        elif notices:
+            log_notices(notices, place_of(statements))
 
     async def _with_care(self, task: Task) -> None:
         """Run a step in a transaction of its own."""
@@ -171,7 +172,7 @@ class Serial:
         if not closing:
             return
         try:
-            await self._connection.execute(closing)
+            await execute_for(self._connection, closing, self._open.task.path if self._open else "")
         except asyncpg.PostgresError as error:
             if is_connection_loss(error):
                 raise

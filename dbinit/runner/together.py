@@ -8,14 +8,14 @@ import asyncpg
 
 from dbinit.backoff import is_connection_loss
 from dbinit.errors import DbInitError, ScriptError
-from dbinit.executor import run_script
+from dbinit.executor import execute_for, run_script
 from dbinit.failure import statement_error
 from dbinit.migrations.model import Hook
 from dbinit.migrations.preparation import Task
 from dbinit.readiness import Phase
 from dbinit.transaction import rollback
 
-from .framing import RESET, RESET_SETTINGS, Frame, Progress, Ran, Run, begin, limits, log_ran, run_first
+from .framing import CHECK_DEFERRED, RESET, RESET_SETTINGS, Frame, Progress, Ran, Run, begin, limits, log_ran, run_first
 from .ledger import Ledger
 from .serial import announce
 
@@ -24,8 +24,8 @@ __all__ = ["can_be_rehearsed", "refuse_stepwise", "run_together"]
 logger = logging.getLogger("dbinit")
 
 # Going back to the savepoint, the constraints are deferred again.
-_CHECK = """
-SAVEPOINT dbinit_check; SET CONSTRAINTS ALL IMMEDIATE;
+_CHECK = f"""
+SAVEPOINT dbinit_check; {CHECK_DEFERRED};
 ROLLBACK TO SAVEPOINT dbinit_check; RELEASE SAVEPOINT dbinit_check;
 """
 
@@ -77,7 +77,7 @@ async def run_together(
 
 async def _commit(connection: asyncpg.Connection) -> None:
     try:
-        await connection.execute("COMMIT; " + RESET)
+        await execute_for(connection, "COMMIT; " + RESET, "At the commit")
     except asyncpg.PostgresError as error:
         if is_connection_loss(error):
             raise

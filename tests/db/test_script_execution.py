@@ -301,6 +301,25 @@ async def test_what_the_server_says_is_logged_once_with_its_line(
     assert logged == [(f"{path}:{number}: {text}", level) for number, (_, text, level) in said.items() if text]
 
 
+async def test_what_is_said_at_the_commit_is_logged_too(
+    database_url: str, write: Write, caplog: pytest.LogCaptureFixture
+) -> None:
+    late = """
+        CREATE FUNCTION say() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN RAISE WARNING 'late'; RETURN NULL; END $$;
+        CREATE CONSTRAINT TRIGGER late AFTER INSERT ON item DEFERRABLE INITIALLY DEFERRED
+            FOR EACH ROW EXECUTE FUNCTION say();
+        DO $$ BEGIN RAISE WARNING 'early'; END $$;
+        INSERT INTO item VALUES (1);
+    """
+    path = write(ITEM + late)
+    await initialize(database_url, path)
+    assert [line for line in caplog.messages if "WARNING" in line] == [
+        f"{path}:7: WARNING: early",
+        f"{path}: WARNING: late",
+    ]
+
+
 async def test_what_was_said_before_an_error_is_logged_too(
     database_url: str, write: Write, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -4,6 +4,7 @@ import asyncpg
 import pytest
 
 from dbinit import Outcome, StatementError
+from dbinit.folders import Up
 
 from .kit import CHAIN, Project, history, relations
 
@@ -102,6 +103,27 @@ async def test_what_the_server_says_comes_with_file_and_line(project: Project, c
     await project.up()
     assert f'{project.path("001_one.sql")}:3: NOTICE: relation "one" already exists, skipping' in caplog.messages
     assert f"{project.path('002_two.sql')}:1: WARNING: look here" in caplog.messages
+
+
+DEFERRED = """CREATE TABLE one (id int);
+CREATE FUNCTION say() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE WARNING 'late: %', NEW.id; RETURN NULL; END $$;
+CREATE CONSTRAINT TRIGGER late AFTER INSERT ON one DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION say();
+"""
+
+
+@pytest.mark.parametrize("request_", [Up(), Up(jobs=2), Up(single_transaction=True)], ids=["up", "jobs", "single"])
+@pytest.mark.parametrize("hook", ["", "SELECT 1"])
+async def test_what_is_said_at_the_commit_is_about_the_migration_that_it_commits(
+    hook: str, request_: Up, project: Project, caplog: Caplog
+) -> None:
+    project.write({"001_one.sql": DEFERRED, "002_two.sql": "INSERT INTO one VALUES (2)"})
+    project.write({"003_three.sql": "INSERT INTO one VALUES (3);\nSELECT 1;\n", "004_four.sql": "SELECT 1"})
+    if hook:
+        project.write({"after_each.sql": hook})
+    await project.migrate(request_)
+    said = [message for message in caplog.messages if "late" in message]
+    places = ["At the commit"] * 2 if request_.single_transaction else [project.path("002"), project.path("003")]
+    assert all(line.startswith(place) for line, place in zip(said, places, strict=True)), said
 
 
 async def test_a_password_in_a_statement_is_not_repeated(project: Project) -> None:
