@@ -30,6 +30,7 @@ from .sql.survey import Survey, survey
 from .stepwise import Journey
 from .threads import in_thread
 from .transaction import stopping_with, transaction
+from .wording import counted
 
 __all__ = ["Application", "apply"]
 
@@ -165,7 +166,7 @@ async def _set_limits(connection: asyncpg.Connection, options: InitOptions, comm
 def _announce(decision: Decision, found: Survey) -> None:
     if decision is Decision.RERUN:
         logger.info("%s was edited since it was applied; running it again", found.script.path)
-    logger.info("Running %s (%d statements)...", found.script.path, found.statements)
+    logger.info("Running %s (%s)...", found.script.path, counted(found.statements, "statement"))
 
 
 def _announce_stepwise(decision: Decision, found: Survey, row: Applied) -> None:
@@ -185,4 +186,5 @@ def _conclude(done: Application, script: Script, sentinel: str) -> None:
         logger.info("Table %s was there without a history: recorded %s as applied", sentinel, script.path)
         logger.info("Database already initialized, skipping migration")
     elif done.outcome is Outcome.APPLIED:
-        logger.info("Applied %s: %d statements in %s", script.path, done.statements, format_duration(done.seconds))
+        statements = counted(done.statements, "statement")
+        logger.info("Applied %s: %s in %s", script.path, statements, format_duration(done.seconds))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from .errors import DbInitError
 from .readiness import Phase, Readiness
+from .wording import printable
 
 if TYPE_CHECKING:
     from .sql.statement import Statement  # what most commands do without
@@ -56,7 +57,7 @@ def print_result(result: Mapping[str, Any], lines: Sequence[str] = (), *, as_jso
             print(f"  {when}  {row['outcome'].value:8} {row['script']}  {row['checksum'][:12]}")  # noqa: T201
     else:
         for line in lines:
-            print(line)  # noqa: T201
+            print(printable(line))  # noqa: T201
 
 
 def print_statement(statement: "Statement", *, as_json: bool) -> None:
@@ -97,6 +98,9 @@ class _ErrorStream(logging.StreamHandler[TextIO]):
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
     @property
     def stream(self) -> TextIO:  # type: ignore[override]

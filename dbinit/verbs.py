@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .errors import ExitCode, SettingsError, SourceError
 from .initializer import Initializer
 from .model import Applied, Report
+from .wording import counted
 
 if TYPE_CHECKING:
     from .migrations.version import Version
@@ -99,7 +100,7 @@ async def _status(initializer: Initializer, chosen: argparse.Namespace) -> Answe
         for found in standings
     ]
     pending = sum(row["status"] in {"pending", "late", "unfinished"} for row in rows)
-    lines = [f"{folder.path}: {len(rows)} migrations, {pending} pending ({folder.format.value})"]
+    lines = [f"{folder.path}: {counted(len(rows), 'migration')}, {pending} pending ({folder.format.value})"]
     width = max((len(str(row["version"])) for row in rows), default=0)
     lines += [
         f"  {row['version']:>{width}}  {row['status']:10}  {_when(found.recorded):20}  {row['name']}"
@@ -144,12 +145,16 @@ async def _plan(initializer: Initializer, chosen: argparse.Namespace) -> Answer:
         }
         for task in tasks
     ]
-    lines = [f"{row['action']} {row['path']}: {row['statements']} statements, {_mode(row)}" for row in rows]
+    lines = [_shown_step(row) for row in rows]
     return Answer({"steps": rows}, lines or ["nothing to do"])
 
 
 def _reason(statement: Any) -> str:
     return f"line {statement.place.line}: {' '.join(statement.text.split()[:3])}"
+
+
+def _shown_step(row: Mapping[str, Any]) -> str:
+    return f"{row['action']} {row['path']}: {counted(row['statements'], 'statement')}, {_mode(row)}"
 
 
 def _mode(row: Mapping[str, Any]) -> str:
@@ -165,7 +170,8 @@ async def _validate(initializer: Initializer, _: argparse.Namespace) -> Answer:
     tasks = await initializer.plan(Up(allow_missing=initializer.options.allow_missing))
     count = check_syntax(tasks)
     data = {"outcome": "validated", "migrations": len(tasks), "statements": count}
-    return Answer(data, [f"{len(tasks)} pending migrations, {count} statements looked at, no mistakes found"])
+    pending, looked_at = counted(len(tasks), "pending migration"), counted(count, "statement")
+    return Answer(data, [f"{pending}, {looked_at} looked at, no mistakes found"])
 
 
 async def _wait(initializer: Initializer, _: argparse.Namespace) -> Answer:
@@ -210,7 +216,8 @@ def _reported(report: Report) -> Answer:
             f"  {found.statements:5}  {found.name}"
             for found in report.migrations
         ]
-        lines.append(f"{len(report.migrations)} migrations, {report.statements} statements, {report.seconds:.2f} s")
+        statements = counted(report.statements, "statement")
+        lines.append(f"{len(report.migrations)} migrations, {statements}, {report.seconds:.2f} s")
     return Answer(asdict(report), lines)
 
 

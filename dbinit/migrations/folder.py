@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from dbinit.wording import one_line
+
 from . import graph
 from .detection import Detected, detect, is_read
 from .model import File, Folder, Format, Kind, Migration
@@ -33,7 +35,7 @@ def read_folder(
     """
     files = sorted(files)
     detected = Detected(format, "it was asked for") if format else detect(path, files)
-    texts = [FileText(f"{path}/{file.name}", file) for file in files if _counts(file.name, detected.format)]
+    texts = [FileText(f"{path}/{one_line(file.name)}", file) for file in files if _counts(file.name, detected.format)]
     unreadable = {text.path: list(text.problems) for text in texts if text.problems}
     reading = _read(texts, detected.format, placeholders or {})
     problems = _problems(texts, reading)

@@ -14,6 +14,7 @@ from dbinit.model import Format
 from dbinit.quoting import quote_literal, quote_name
 from dbinit.rows import fetch_rows
 from dbinit.transaction import read_only_transaction
+from dbinit.wording import counted
 
 __all__ = ["other_histories", "plan_import"]
 
@@ -73,7 +74,8 @@ async def plan_import(connection: asyncpg.Connection, folder: Folder, rows: list
         step = step_of(Action.RECORD, migrations[row.key])
         # A step that goes on with a row is recorded as applied, and else as there before.
         steps.append(step if row.state is State.BASELINE else step._replace(recorded=row))
-    return Plan(tuple(steps), (f"{found} is the history of {owner.value}, with {len(adopted)} migrations applied",))
+    applied = counted(len(adopted), "migration")
+    return Plan(tuple(steps), (f"{found} is the history of {owner.value}, with {applied} applied",))
 
 
 async def other_histories(connection: asyncpg.Connection) -> list[str]:

@@ -21,6 +21,7 @@ from dbinit.migrations.preparation import Task
 from dbinit.readiness import Phase, Step
 from dbinit.settings import InitOptions
 from dbinit.transaction import rollback
+from dbinit.wording import counted
 
 from .hooks import HookRunner
 from .ledger import FENCE, Entry, Ledger, creation, fence, insertion
@@ -184,7 +185,7 @@ def log_ran(ran: Ran) -> None:
     if ran.task.step.action is Action.RECORD:
         logger.info("%s %s", verb, path)
     else:
-        logger.info("%s %s: %d statements in %s", verb, path, ran.statements, format_duration(ran.seconds))
+        logger.info("%s %s: %s in %s", verb, path, counted(ran.statements, "statement"), format_duration(ran.seconds))
 
 
 def outcome_of(error: DbInitError, tasks: Sequence[Task], progress: Progress, before: Sequence[Ran]) -> str:

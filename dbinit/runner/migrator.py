@@ -21,6 +21,7 @@ from dbinit.sql.context import Context
 from dbinit.sql.survey import Survey
 from dbinit.threads import in_thread
 from dbinit.transaction import is_standby, rollback
+from dbinit.wording import counted
 
 from .adoption import other_histories, plan_import
 from .checking import check_syntax
@@ -114,7 +115,7 @@ class Migrator:
         hooks = await in_thread(self._hooks)
         run = self._run._replace(hooks=hooks)
         doing = "Running" if any(task.found for task in tasks) else "Recording"
-        logger.info("%s %d migration%s of %s...", doing, len(tasks), "s" if len(tasks) > 1 else "", self._folder.path)
+        logger.info("%s %s of %s...", doing, counted(len(tasks), "migration"), self._folder.path)
         progress = Progress()
         try:
             await self._run_tasks(connection, ledger, tasks, run, progress)

@@ -22,6 +22,7 @@ from dbinit.model import Format, MigrationRun, Outcome, Report
 from dbinit.readiness import Phase
 from dbinit.settings import InitOptions
 from dbinit.threads import in_thread
+from dbinit.wording import counted
 
 from .ledger import Ledger, read_ledger, read_scripts
 from .loading import load_folder
@@ -140,8 +141,8 @@ class FolderWork:
                     self._surroundings.step(Phase.WAITING)
                 if time.monotonic() >= deadline:
                     raise SchemaMissingError(
-                        f"{len(steps)} migrations of {folder.path} are pending, from {steps[0].part.path} on, and mode"
-                        " verify applies nothing",
+                        f"{counted(len(steps), 'pending migration')} of {folder.path}, from {steps[0].part.path} on,"
+                        " and mode verify applies nothing",
                         advice="run `python -m dbinit` with a role that may create the schema",
                     )
                 await anyio.sleep(_WATCH_EVERY)

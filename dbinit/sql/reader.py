@@ -89,12 +89,14 @@ class _State:
 class _File:
     """One file, which may include others."""
 
-    def __init__(self, script: Script, state: _State) -> None:
+    def __init__(self, script: Script, state: _State, included_at: tuple[SourceText, int] | None = None) -> None:
         self.script = script
         self.conditions = Conditions()
         self._state = state
         feed = Feed(script.chunks(), state.encoding)
-        self._window = Window(script.path, feed, standard_conforming_strings=state.standard_strings)
+        self._window = Window(
+            script.path, feed, standard_conforming_strings=state.standard_strings, included_at=included_at
+        )
         self._buffer: list[Patch] = []  # a statement that commands have interrupted
         self._resumed = (self._window.source, 0)  # where reading went on behind a command
         self._ifs: list[tuple[SourceText, int]] = []
@@ -338,7 +340,7 @@ class _File:
             return
         if script.key in {file.script.key for file in self._state.files}:
             raise unrunnable(source, offset, f"{script.path} includes itself", "take one of the commands out")
-        yield from _File(script, self._state).statements()
+        yield from _File(script, self._state, (source, offset)).statements()
 
     def _copy(self, copy: CopyFrom, source: SourceText, offset: int) -> Iterator[Statement]:
         text = Patchwork([Patch(copy.statement, source, offset, verbatim=False)])

@@ -2,10 +2,12 @@
 
 import re
 from bisect import bisect_right
+from collections.abc import Iterator
 from functools import cached_property
 from typing import NamedTuple
 
 from dbinit.redaction import MASK
+from dbinit.wording import printable
 
 __all__ = ["Gap", "Place", "SourceText", "hide_passwords"]
 
@@ -30,6 +32,19 @@ _CONNECTION_PASSWORD = re.compile(
     r"(?P<secret>''(?:[^'\\]|\\.)*+''|[^\s'@]+)",
     re.IGNORECASE,
 )
+
+
+def _pad(before: str) -> str:
+    """Return what takes as much room on a terminal: a tab stays one, whatever its width is."""
+    if before.isascii():
+        return re.sub(r"[^\t]", " ", before)
+    import unicodedata  # noqa: PLC0415 - seldom needed
+
+    def width(sign: str) -> int:
+        nothing = unicodedata.category(sign) in {"Mn", "Me", "Cf"}
+        return 0 if nothing else 2 if unicodedata.east_asian_width(sign) in {"W", "F"} else 1
+
+    return "".join(sign if sign == "\t" else " " * width(sign) for sign in before)
 
 
 def hide_passwords(text: str) -> str:
@@ -71,6 +86,7 @@ class SourceText:
         first_line: The number of its first line.
         first_offset: How many characters stand before it.
         gap: What has been taken out of it.
+        included_at: What includes it, and where in that; None for a script itself.
     """
 
     def __init__(
@@ -81,12 +97,14 @@ class SourceText:
         first_line: int = 1,
         first_offset: int = 0,
         gap: Gap = Gap(),  # noqa: B008 - frozen
+        included_at: "tuple[SourceText, int] | None" = None,
     ) -> None:
         self.path = path
         self.text = text
         self._first_line = first_line
         self._first_offset = first_offset
         self.gap = gap
+        self.included_at = included_at
 
     @cached_property
     def _starts(self) -> list[int]:
@@ -109,18 +127,24 @@ class SourceText:
         return self._first_offset + offset + (self.gap.characters if offset >= self.gap.at else 0)
 
     def excerpt(self, offset: int) -> str:
-        """Return `path:line:column` and, below it, the line with a caret under the offset."""
+        """Return `path:line:column` and, below it, the line with a caret under the offset; then what includes it."""
         place = self.place(offset)
         start = offset - place.column + 1
         line_end = _LINE_END.search(self.text, start)
         line = self.text[start : line_end.start() if line_end else len(self.text)]
         masked, column = self._mask(start, line, offset)
-        # A tab stays one, so that the caret stands right whatever a tab's width is.
         cut = max(0, column - _WIDEST + 20)
-        shown, before = masked[cut : cut + _WIDEST], masked[cut:column]
+        shown, before = printable(masked[cut : cut + _WIDEST]), printable(masked[cut:column])
         gutter = f"{place.line} | "
-        pad = re.sub(r"[^\t]", " ", before)
-        return f"{self.path}:{place.line}:{place.column}\n  {gutter}{shown}\n  {' ' * (len(gutter) - 2)}| {pad}^"
+        picture = f"  {gutter}{shown}\n  {' ' * (len(gutter) - 2)}| {_pad(before)}^"
+        return "\n".join([f"{self.path}:{place.line}:{place.column}", picture, *self._includers()])
+
+    def _includers(self) -> Iterator[str]:
+        outer = self.included_at
+        while outer:
+            source, offset = outer
+            yield f"  included at {source.path}:{source.place(offset).line}"
+            outer = source.included_at
 
     @cached_property
     def _secrets(self) -> list[tuple[int, int]]:

@@ -22,15 +22,23 @@ class Window:
         path: What to call the text in messages.
         feed: The text.
         standard_conforming_strings: How its first line is read.
+        included_at: What includes it, and where in that; None for a script itself.
     """
 
-    def __init__(self, path: str, feed: Feed, *, standard_conforming_strings: bool = True) -> None:
+    def __init__(
+        self,
+        path: str,
+        feed: Feed,
+        *,
+        standard_conforming_strings: bool = True,
+        included_at: tuple[SourceText, int] | None = None,
+    ) -> None:
         self._standard_strings = standard_conforming_strings
         self._old_lines = 0  # up to this offset, what stands in a line is read by the opposite
         self._feed = feed
         self._ended = False
         self._lexer = Lexer("")
-        self.source = SourceText(path, "")
+        self.source = SourceText(path, "", included_at=included_at)
         self._look_on(0)
 
     def read(self) -> Piece | None:
@@ -139,7 +147,9 @@ class Window:
         seen = self.source
         self._old_lines = max(self._old_lines - start, 0)
         line, offset = seen.line(start), seen.whole_offset(start)
-        self.source = SourceText(seen.path, text, first_line=line, first_offset=offset, gap=gap)
+        self.source = SourceText(
+            seen.path, text, first_line=line, first_offset=offset, gap=gap, included_at=seen.included_at
+        )
         self._lexer.move(text, start)
         self._lexer.position = position
 

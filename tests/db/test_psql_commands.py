@@ -302,6 +302,7 @@ async def test_an_error_in_an_included_file_names_that_file(database_url: str, w
     with pytest.raises(StatementError) as caught:
         await initialize(database_url, write("SELECT 1;\n\\ir part.sql\n"))
     assert f"{part}:2:8" in caught.value.message
+    assert f"included at {tmp_path / 'init-db.sql'}:2\n" in caught.value.message
 
 
 @pytest.mark.parametrize(

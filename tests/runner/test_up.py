@@ -245,7 +245,7 @@ async def test_a_foreign_schema_without_a_history_is_refused(project: Project, c
 async def test_verify_applies_nothing_and_waits_for_another(project: Project, connection: asyncpg.Connection) -> None:
     project.write(CHAIN)
     initializer = project.initializer(lock_wait="100ms")
-    with pytest.raises(HistoryError, match=r"3 migrations of .* are pending, from .*001_one\.sql on"):
+    with pytest.raises(HistoryError, match=r"3 pending migrations of .*, from .*001_one\.sql on"):
         await initializer.verify()
     await initializer.close()
     assert await relations(connection) == set()

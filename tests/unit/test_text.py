@@ -19,7 +19,8 @@ def excerpt(text: str, offset: int) -> tuple[str, str, str]:
     heading, line, caret = source(text).excerpt(offset).split("\n")
     gutter = line.index(" | ") + 3
     assert caret[:gutter].strip() == "|"
-    above = line[caret.index("^") :][:1]
+    columns = re.sub("([\u4e00-\u9fff])", r"\1\1", line)  # as a terminal has them
+    above = columns[caret.index("^") :][:1]
     return heading, line[gutter:], above
 
 
@@ -133,6 +134,34 @@ def test_tabs_stay_tabs_so_that_the_caret_stands_right_whatever_their_width() ->
     _, line, caret = source("a\t\tb = x").excerpt(7).split("\n")
     assert line == "  1 | a\t\tb = x"
     assert caret == "    |  \t\t    ^"
+
+
+@pytest.mark.parametrize(
+    ("before", "pad"),
+    [
+        ("表名", 4),
+        ("ｱ", 1),
+        ("\uff21", 2),
+        ("e\u0301", 1),
+        ("é", 1),
+        ("\u200b", 0),
+        ("👍", 2),
+        ("\x1b[31m", 8),
+        ("\u202e", 6),
+    ],
+)
+def test_the_caret_stands_right_behind_any_character(before: str, pad: int) -> None:
+    _, line, caret = source(f"{before}x").excerpt(len(before)).split("\n")
+    assert caret == "    | " + " " * pad + "^"
+    assert "\x1b" not in line
+    assert "\u202e" not in line
+
+
+def test_what_includes_a_file_is_named_from_the_inside_to_the_outside() -> None:
+    outer = source("SELECT 1;\n\\i inner.sql\n")
+    inner = SourceText("inner.sql", "\n\\i inmost.sql", included_at=(outer, 10))
+    inmost = SourceText("inmost.sql", "SELEC 1", included_at=(inner, 1))
+    assert inmost.excerpt(0).splitlines()[3:] == ["  included at inner.sql:2", "  included at init-db.sql:2"]
 
 
 @pytest.mark.parametrize("offset", [0, 10, 139, 140, 141, 500, 998, 999])
