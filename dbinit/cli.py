@@ -290,15 +290,17 @@ async def _run(chosen: argparse.Namespace, hurry: list[Callable[[], None]]) -> i
         hurry.append(initializer.terminate)
         try:
             if chosen.command in FOLDER_VERBS and not initializer.is_folder:
-                raise SourceError(
-                    f"{options.migrations_path} is no folder of migrations, which `{chosen.command}` is for",
-                    advice="set MIGRATION_PATH (or --path) to the folder",
-                )
+                raise _no_folder(options.migrations_path, chosen.command)
             answer = await VERBS[chosen.command](initializer, chosen)
         finally:
             await initializer.close()
     print_result(answer.data, answer.lines, as_json=chosen.json)
     return answer.code
+
+
+def _no_folder(path: str | os.PathLike[str], command: str) -> SourceError:
+    what = f"{path} is no folder of migrations" if os.path.exists(path) else f"there is no folder {path}"  # noqa: PTH110 - may raise
+    return SourceError(f"{what}, which `{command}` is for", advice="set MIGRATION_PATH (or --path) to the folder")
 
 
 def _path(chosen: argparse.Namespace) -> Path:

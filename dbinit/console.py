@@ -3,7 +3,7 @@
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from enum import Enum
@@ -16,7 +16,7 @@ from .wording import printable
 if TYPE_CHECKING:
     from .sql.statement import Statement  # what most commands do without
 
-__all__ = ["print_error", "print_result", "print_statement", "progress", "set_up_logging"]
+__all__ = ["print_error", "print_lines", "print_result", "print_statement", "progress", "set_up_logging"]
 
 
 def set_up_logging(*, quiet: bool) -> None:
@@ -56,8 +56,13 @@ def print_result(result: Mapping[str, Any], lines: Sequence[str] = (), *, as_jso
             when = row["applied_at"].isoformat(sep=" ", timespec="seconds")
             print(f"  {when}  {row['outcome'].value:8} {row['script']}  {row['checksum'][:12]}")  # noqa: T201
     else:
-        for line in lines:
-            print(printable(line))  # noqa: T201
+        print_lines(lines)
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print lines on standard output."""
+    for line in lines:
+        print(printable(line))  # noqa: T201
 
 
 def print_statement(statement: "Statement", *, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -89,7 +90,7 @@ class Initializer:
     @property
     def is_folder(self) -> bool:
         """Whether the path is a folder of migrations."""
-        return Path(self.options.migrations_path).is_dir()
+        return os.path.isdir(self.options.migrations_path)  # noqa: PTH112 - Path's own may raise
 
     async def initialize(self) -> Report:
         """Bring the schema into being, or find that it is there.

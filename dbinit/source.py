@@ -30,7 +30,10 @@ _KEPT = 4 << 20  # bytes
 _LARGE = 1 << 20  # bytes
 _PIPE_LIMIT = 5  # seconds
 _MARK = b"\xef\xbb\xbf"
-_SET_PATH = "set MIGRATION_PATH (or --path) to the file of SQL to run; it is looked for from the working directory"
+_SET_PATH = (
+    "set MIGRATION_PATH (or --path) to the file of SQL, or to the folder of migrations; it is looked for from the"
+    " working directory"
+)
 _SET_ROOT = "set DBINIT_INCLUDE_ROOT (or --include-root) to the folder that it may read from"
 _CORRECT_PATH = "correct the path: \\i looks from the working directory, \\ir from where the script lies"
 _SAVE_AS_UTF8 = "save the file as UTF-8"
@@ -44,9 +47,9 @@ Open = Callable[[], IO[bytes]]
 
 def takes_long(path: Path) -> bool:
     """Tell whether reading takes long enough to be noticed: a large file, or what somebody has still to write."""
-    if str(path) == STANDARD_INPUT or path.is_fifo():
+    if str(path) == STANDARD_INPUT or stat.S_ISFIFO(_mode(path)):
         return True
-    return path.is_file() and path.stat().st_size > _LARGE
+    return os.path.isfile(path) and path.stat().st_size > _LARGE  # noqa: PTH113 - Path's own may raise
 
 
 def read_script(path: Path, variables: Mapping[str, str], root: Path | None = None) -> Script:
@@ -107,7 +110,7 @@ class _Files:
         if str(self._path) == STANDARD_INPUT:
             with _standard_input() as stream:
                 return self._read(self._path, STANDARD_INPUT, _spooled(stream), Use.SCRIPT)
-        if self._path.is_fifo():
+        if stat.S_ISFIFO(_mode(self._path)):
             with _pipe(self._path) as pipe:
                 return self._read(self._path, str(self._path), _spooled(pipe), Use.SCRIPT)
         return self._read(
@@ -133,7 +136,7 @@ class _Files:
         root = Path(os.path.realpath(self._root or self._home))
         if not Path(key).is_relative_to(root):
             raise SourceError(f"{wanted} is not in the folder {root}", advice=_SET_ROOT)
-        if not Path(key).exists():
+        if not os.path.exists(key):  # noqa: PTH110 - Path's own may raise
             raise SourceError(f"there is no file {wanted}", advice=_CORRECT_PATH)
         if self._sealed:
             raise SourceError(f"{wanted} was not found when the script was checked", advice="start again")
@@ -269,6 +272,14 @@ def _refuse_other_formats(path: Path, data: bytes) -> None:
     for mark, name in _OTHER_ENCODINGS.items():
         if data.startswith(mark):
             raise SourceError(f"{path} is {name}, not UTF-8", advice=_SAVE_AS_UTF8)
+
+
+def _mode(path: Path) -> int:
+    """Return what kind of file it is; 0 where that cannot be known, which is told when it is opened."""
+    try:
+        return path.stat().st_mode
+    except OSError:
+        return 0
 
 
 def _is_compressed(path: Path, use: Use) -> bool:

@@ -1,18 +1,21 @@
 """What the commands of the command line do with a file or a folder, and what they answer."""
 
 import argparse
+import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .console import print_lines
 from .errors import ExitCode, SettingsError, SourceError
 from .initializer import Initializer
 from .model import Applied, Report
 from .wording import counted
 
 if TYPE_CHECKING:
+    from .migrations.standing import Standing
     from .migrations.version import Version
 
 __all__ = ["FOLDER_VERBS", "VERBS", "Answer", "new_migration"]
@@ -53,6 +56,8 @@ async def _down(initializer: Initializer, chosen: argparse.Namespace) -> Answer:
     if chosen.to is not None and chosen.count is not None:
         raise SettingsError(("down takes a number of migrations or --to VERSION, not both",))
     count = 1 if chosen.count is None else chosen.count
+    if count < 1:
+        raise SettingsError((f"down takes back one migration or more, not {count}",))
     request = Down(count) if chosen.to is None else Down(target=_version(chosen.to))
     return _reported(await initializer.migrate(request))
 
@@ -69,14 +74,14 @@ async def _baseline(initializer: Initializer, chosen: argparse.Namespace) -> Ans
     return _reported(await initializer.migrate(Baseline(_version(chosen.version))))
 
 
-async def _repair(initializer: Initializer, _: argparse.Namespace) -> Answer:
+async def _repair(initializer: Initializer, chosen: argparse.Namespace) -> Answer:
     from .migrations.request import Repair  # noqa: PLC0415 - only here
 
     differences = await initializer.differences()
-    report = await initializer.migrate(Repair())
-    shown = [line for text in differences.values() for line in text.splitlines()]
-    answer = _reported(report)
-    return Answer({**answer.data, "differences": differences}, [*shown, *answer.lines])
+    if not chosen.json:
+        print_lines(line for text in differences.values() for line in text.splitlines())
+    answer = _reported(await initializer.migrate(Repair()))
+    return Answer({**answer.data, "differences": differences}, answer.lines if differences else ["nothing to repair"])
 
 
 async def _import(initializer: Initializer, chosen: argparse.Namespace) -> Answer:
@@ -99,7 +104,7 @@ async def _status(initializer: Initializer, chosen: argparse.Namespace) -> Answe
         }
         for found in standings
     ]
-    pending = sum(row["status"] in {"pending", "late", "unfinished"} for row in rows)
+    pending = sum(_is_pending(found) for found in standings)
     lines = [f"{folder.path}: {counted(len(rows), 'migration')}, {pending} pending ({folder.format.value})"]
     width = max((len(str(row["version"])) for row in rows), default=0)
     lines += [
@@ -109,6 +114,12 @@ async def _status(initializer: Initializer, chosen: argparse.Namespace) -> Answe
     code = ExitCode.FAILED if chosen.exit_code and pending else ExitCode.OK
     data = {"folder": folder.path, "format": folder.format.value, "pending": pending, "migrations": rows}
     return Answer(data, lines, code)
+
+
+def _is_pending(found: "Standing") -> bool:
+    """Tell whether `up` has something to do about a migration; an edited one is run again if it is repeatable."""
+    status = found.status.value
+    return status in {"pending", "late", "unfinished"} or (status == "edited" and found.version is None)
 
 
 async def _status_of_file(initializer: Initializer, chosen: argparse.Namespace) -> Answer:
@@ -190,7 +201,7 @@ def new_migration(path: Path, format_name: str | None, name: str) -> Answer:
     from .runner.loading import load_folder  # noqa: PLC0415 - only here
 
     wanted = Format(format_name) if format_name else None
-    folder = load_folder(path, wanted, {}) if path.is_dir() and any(path.iterdir()) else None
+    folder = load_folder(path, wanted, {}) if os.path.isdir(path) and _holds_something(path) else None  # noqa: PTH112 - may raise
     try:
         files = new_files(folder, folder.format if folder else wanted or Format.NATIVE, name, datetime.now(UTC))
     except ValueError as error:
@@ -204,6 +215,13 @@ def new_migration(path: Path, format_name: str | None, name: str) -> Answer:
         raise SourceError(f"{error.filename} cannot be created: {error.strerror}") from None
     created_paths = [str(path / file) for file in files]
     return Answer({"created": created_paths}, created_paths)
+
+
+def _holds_something(path: Path) -> bool:
+    try:
+        return any(path.iterdir())
+    except OSError:
+        return True  # which is told when it is read
 
 
 def _reported(report: Report) -> Answer:

@@ -244,7 +244,6 @@ asyncio.run(main())
 print(json.dumps(sorted(sys.modules)))
 """
 NEEDED_TO_APPLY = {
-    "anyio._backends._asyncio",
     "dbinit.migrations.preparation",
     "dbinit.runner.carrying",
     "dbinit.runner.hooks",

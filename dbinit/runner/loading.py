@@ -45,12 +45,14 @@ def _files(folder: str) -> Iterator[tuple[str, str]]:
     Each real file comes once, as a ConfigMap has all of them twice.
 
     Raises:
-        SourceError: A symbolic link leads out of the folder.
+        SourceError: A symbolic link leads out of the folder, or to nothing.
     """
     root = os.path.realpath(folder)
     seen: set[str] = set()
     for name, entry in _entries(folder):
         if not entry.is_file():
+            if is_read(name) and entry.is_symlink() and not entry.is_dir():
+                raise SourceError(f"{entry.path} is a link that leads to no file", advice="put the file there")
             continue
         real = f"{root}{os.sep}{name}"
         # Only links are resolved, which takes longer than to read the file.

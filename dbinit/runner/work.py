@@ -225,7 +225,7 @@ class FolderWork:
         format_ = None if options.migrations_format is None else Format(options.migrations_format)
         path = Path(options.migrations_path)
         folder = await in_thread(load_folder, path, format_, options.placeholders)
-        logger.info("%s is a folder of %s: %s", folder.path, folder.format.value, folder.reason)
+        logger.info("%s is a folder of %s migrations: %s", folder.path, folder.format.value, folder.reason)
         return folder
 
     def _report(self, outcome: Outcome, ran: tuple[MigrationRun, ...]) -> Report:

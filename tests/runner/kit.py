@@ -11,7 +11,7 @@ from dbinit import Initializer, Report
 from dbinit.folders import Hooks
 from dbinit.migrations.request import Request, Up
 from dbinit.readiness import Readiness
-from tests.kit.process import Finished, Process, dbinit, run_dbinit
+from tests.kit.process import Finished, Process, dbinit, run_dbinit, run_powerless
 from tests.kit.starts import options
 
 __all__ = ["CHAIN", "Project", "history", "relations"]
@@ -81,6 +81,10 @@ class Project:
     def run(self, *arguments: str, limit: float = 30.0, **env: str) -> Finished:
         """Run `python -m dbinit` to its end."""
         return run_dbinit(*arguments, env=self._env(env), limit=limit)
+
+    def run_powerless(self, *arguments: str) -> Finished:
+        """Run it as somebody who may read only what permissions allow."""
+        return run_powerless(*arguments, env=self._env({}))
 
     def start(self, *arguments: str, **env: str) -> AbstractContextManager[Process]:
         """Start `python -m dbinit`."""

@@ -1,5 +1,7 @@
 """Folders that cannot be used: one clear error each, before anything is touched."""
 
+import json
+import os
 from pathlib import Path
 
 import asyncpg
@@ -71,10 +73,40 @@ def test_a_link_that_leads_out_of_the_folder(project: Project, tmp_path: Path) -
     assert "leads out of the folder" in end.err
 
 
-def test_a_file_that_may_not_be_read_or_is_a_folder(project: Project) -> None:
+def test_a_link_that_leads_to_no_file(project: Project) -> None:
     project.write(CHAIN)
     (project.folder / "004_x.sql").symlink_to(project.folder / "gone.sql")
-    (project.folder / "005_y.sql").mkdir()
+    end = project.run("status")
+    assert end.code == ExitCode.USAGE
+    assert f"{project.path('004_x.sql')} is a link that leads to no file" in end.err
+
+
+def test_what_is_no_file_is_passed_over(project: Project) -> None:
+    project.write(CHAIN)
+    (project.folder / "004_x.sql").mkdir()
+    (project.folder / "notes.txt").symlink_to(project.folder / "gone.txt")
+    os.mkfifo(project.folder / "005_y.sql")
     end = project.run("status", "--json")
     assert end.code == ExitCode.OK, end.err
-    assert "004" not in end.out
+    assert len(json.loads(end.out)["migrations"]) == len(CHAIN)
+
+
+@pytest.mark.parametrize("words", ["up", "new more"])
+def test_a_folder_or_a_file_that_may_not_be_read(words: str, project: Project) -> None:
+    project.write(CHAIN)
+    for path in (project.folder, project.folder / "002_two.sql"):
+        path.chmod(0)
+        end = project.run_powerless(*words.split())
+        path.chmod(0o700)
+        assert end.code == ExitCode.USAGE
+        assert f"{path} cannot be read: Permission denied" in end.err
+
+
+def test_a_file_in_a_folder_that_may_not_be_entered(project: Project) -> None:
+    project.write(CHAIN)
+    file, project.folder = project.folder / "002_two.sql", project.folder / "002_two.sql"
+    file.parent.chmod(0)
+    end = project.run_powerless()
+    file.parent.chmod(0o700)
+    assert end.code == ExitCode.USAGE
+    assert f"{file} cannot be read: Permission denied" in end.err

@@ -35,6 +35,15 @@ async def test_status_names_each_and_its_exit_code_says_whether_something_is_pen
     assert project.run("status").code == ExitCode.OK
 
 
+async def test_an_edited_repeatable_one_is_pending(project: Project) -> None:
+    project.write({"001_one.sql": "SELECT 1", "repeatable_v.sql": "SELECT 1"})
+    await project.up()
+    assert said(project.run("status", "--json"))["pending"] == 0
+    project.write({"repeatable_v.sql": "SELECT 2"})
+    end = project.run("status", "--json", "--exit-code")
+    assert (end.code, said(end)["pending"]) == (ExitCode.FAILED, 1)
+
+
 async def test_status_changes_nothing(project: Project, connection: asyncpg.Connection) -> None:
     project.write(CHAIN)
     assert project.run("status").code == ExitCode.OK
@@ -77,6 +86,7 @@ async def test_a_baseline_needs_a_version_that_there_is(project: Project, connec
     project.write(CHAIN)
     assert project.run("baseline", "8").code == ExitCode.HISTORY
     assert project.run("baseline", "first").code == ExitCode.USAGE
+    assert project.run("down", "0").code == ExitCode.USAGE
     assert await connection.fetchval("SELECT to_regclass('dbinit_migrations')") is None
 
 
@@ -92,6 +102,18 @@ async def test_repair_accepts_an_edit_and_shows_it(project: Project, connection:
     assert (await project.up()).outcome is Outcome.CURRENT
     assert (await project.migrate(Repair())).outcome is Outcome.CURRENT
     assert [what for what, _ in await history(connection)] == ["001", "002", "003", "001"]
+
+
+async def test_the_difference_is_shown_before_it_is_accepted(project: Project) -> None:
+    project.write(CHAIN)
+    await project.up()
+    assert project.run("repair").out == "nothing to repair\n"
+    project.write({"001_one.sql": CHAIN["001_one.sql"].replace("id int", "id bigint")})
+    project.url += "&" if "?" in project.url else "?"
+    project.url += "options=-c%20default_transaction_read_only=on"
+    end = project.run("repair")
+    assert end.code == ExitCode.FAILED
+    assert "+CREATE TABLE one (id bigint);" in end.out
 
 
 async def test_a_repaired_one_keeps_its_place_for_the_way_back(

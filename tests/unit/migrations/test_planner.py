@@ -153,7 +153,7 @@ def test_repeatable_ones_wait_until_nothing_is_pending() -> None:
 
 def test_repeatable_ones_run_again_behind_what_was_taken_back() -> None:
     found = folder({**CONTENTS, **VIEWS})
-    down = [*history(found), row_of(found.migrations[4])._replace(state=State.REVERTED)]
+    down = [*history(found), row_of(found.migrations[4], State.REVERTED)]
     assert steps(plan_up(found, down)) == ["apply 5", "apply views"]
     assert steps(plan_up(some(1, 2, 3, 4), down)) == []
     assert steps(plan_up(folder({**CONTENTS, **VIEWS}), [*down, row_of(found.migrations[5])])) == ["apply 5"]
