@@ -11,7 +11,7 @@ import stat
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -299,9 +299,10 @@ def _open(path: Path, *, compressed: bool) -> IO[bytes]:
 @contextmanager
 def _standard_input() -> Iterator[IO[bytes]]:
     """Open standard input without its buffer: the lock of that would be held by a thread that waits at the very end."""
-    try:
+    descriptor = None
+    with suppress(OSError):  # of what somebody has put into its place
         descriptor = sys.stdin.fileno()
-    except OSError:  # somebody has put something else into its place
+    if descriptor is None:
         yield sys.stdin.buffer
         return
     with open(descriptor, "rb", buffering=0, closefd=False) as stream:

@@ -47,7 +47,9 @@ class Process:
 
 
 @contextmanager
-def running(*command: str, env: Mapping[str, str] | None = None, cwd: Path = ROOT) -> Iterator[Process]:
+def running(
+    *command: str, env: Mapping[str, str] | None = None, cwd: Path = ROOT, stdin: int = subprocess.DEVNULL
+) -> Iterator[Process]:
     """Run a command with no setting of dbinit's but what is given; kill it and its children at the end."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -56,7 +58,7 @@ def running(*command: str, env: Mapping[str, str] | None = None, cwd: Path = ROO
                 command,
                 env=environment(env),
                 cwd=cwd,
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=out,
                 stderr=err,
                 start_new_session=True,
@@ -70,9 +72,11 @@ def running(*command: str, env: Mapping[str, str] | None = None, cwd: Path = ROO
 
 
 @contextmanager
-def dbinit(*arguments: str, env: Mapping[str, str] | None = None, cwd: Path = ROOT) -> Iterator[Process]:
+def dbinit(
+    *arguments: str, env: Mapping[str, str] | None = None, cwd: Path = ROOT, stdin: int = subprocess.DEVNULL
+) -> Iterator[Process]:
     """Run `python -m dbinit`."""
-    with running(sys.executable, "-m", "dbinit", *arguments, env=env, cwd=cwd) as process:
+    with running(sys.executable, "-m", "dbinit", *arguments, env=env, cwd=cwd, stdin=stdin) as process:
         yield process
 
 
