@@ -22,6 +22,7 @@ from .lock import lock_key, locked_transaction
 from .lookup import look, settle
 from .model import Applied, Outcome, Script
 from .planning import Decision
+from .pooling import has_session
 from .readiness import Phase, Step
 from .session import session_of
 from .settings import InitOptions
@@ -81,18 +82,19 @@ async def apply(
     try:
         if found.stepwise is None:
             async with listening(connection) as notices:
-                async with locked_transaction(connection, key, options.lock_wait, on_wait):
+                async with locked_transaction(connection, key, options.lock_wait, on_wait, reset=True):
                     done = await _apply_whole(connection, found, options, step)
                     on_try(done)
                     notices.clear()  # they are logged already; what is said from here on is said at the commit
                 log_notices(notices, script.path)
         else:
-            async with connect() as guard, locked_transaction(guard, key, options.lock_wait, on_wait):
-                # The lock is idle while the work is done elsewhere, for as long as that takes.
-                await guard.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
-                on_try(Application(Outcome.APPLIED, found.statements))
-                async with stopping_with(guard):
-                    done = await _apply_stepwise(connection, guard, found, options, step)
+            async with connect() as guard:
+                session = await has_session(connection, guard, found)
+                async with locked_transaction(guard, key, options.lock_wait, on_wait), stopping_with(guard):
+                    # The lock is idle while the work is done elsewhere, for as long as that takes.
+                    await guard.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+                    on_try(Application(Outcome.APPLIED, found.statements))
+                    done = await _apply_stepwise(connection, guard, found, options, step, session=session)
     except asyncpg.PostgresError as error:
         if is_connection_loss(error):
             raise
@@ -129,7 +131,13 @@ async def _apply_whole(connection: asyncpg.Connection, found: Survey, options: I
 
 
 async def _apply_stepwise(
-    connection: asyncpg.Connection, guard: asyncpg.Connection, found: Survey, options: InitOptions, step: Step
+    connection: asyncpg.Connection,
+    guard: asyncpg.Connection,
+    found: Survey,
+    options: InitOptions,
+    step: Step,
+    *,
+    session: bool,
 ) -> Application:
     """Run a script that controls its own transactions, recording how far it has come after each step."""
     script, schema = found.script, options.history_schema
@@ -148,7 +156,8 @@ async def _apply_stepwise(
     row = next(row for row in reversed(rows) if row.script == script.name)
     _announce_stepwise(decision, found, row)
     step(Phase.APPLYING, statements=found.statements)
-    await _set_limits(connection, options, "SET")
+    if session:
+        await _set_limits(connection, options, "SET")
     began = time.monotonic()
     progress = history.progress_of(connection, schema, row, script.checksum)
     count = await Journey(connection, found, progress, step, guard).go()

@@ -59,7 +59,7 @@ async def until_unlocked(
 
 @asynccontextmanager
 async def locked_transaction(
-    connection: asyncpg.Connection, key: int, wait: timedelta, on_wait: Callable[[], None]
+    connection: asyncpg.Connection, key: int, wait: timedelta, on_wait: Callable[[], None], *, reset: bool = False
 ) -> AsyncIterator[None]:
     """Hold the lock within a transaction, committed at the end and rolled back on any error.
 
@@ -68,13 +68,14 @@ async def locked_transaction(
         key: The lock's key, see `lock_key`.
         wait: How long to wait for another starter.
         on_wait: Called once, when another starter is found to hold it.
+        reset: Whether to take back behind it what was set within it.
 
     Raises:
         LockTimeoutError: It was not to be had in time.
         asyncpg.PostgresError: The commit failed (a deferred constraint, say).
     """
     await _begin(connection, key, wait, on_wait)
-    async with ending_transaction(connection):
+    async with ending_transaction(connection, reset=reset):
         yield
 
 

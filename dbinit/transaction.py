@@ -6,21 +6,38 @@ from contextlib import asynccontextmanager
 import anyio
 import asyncpg
 
-__all__ = ["ending_transaction", "is_standby", "read_only_transaction", "rollback", "stopping_with", "transaction"]
+__all__ = [
+    "RESET",
+    "RESET_SETTINGS",
+    "ending_transaction",
+    "is_standby",
+    "read_only_transaction",
+    "rollback",
+    "stopping_with",
+    "transaction",
+]
+
+RESET_SETTINGS = "RESET SESSION AUTHORIZATION; RESET ALL;\n"
+"""Makes the session what it was when it began; inside a transaction."""
+RESET = f"BEGIN; {RESET_SETTINGS} COMMIT;\n"
+"""Does so in a transaction of its own."""
 
 _ROLLBACK_LIMIT = 1.0
 
 
 @asynccontextmanager
-async def ending_transaction(connection: asyncpg.Connection) -> AsyncIterator[None]:
+async def ending_transaction(connection: asyncpg.Connection, *, reset: bool = False) -> AsyncIterator[None]:
     """Commit the transaction that has begun, or roll it back on any error.
+
+    With `reset`, what was set in it is taken back in the same message: behind a transaction pooler the session is
+    somebody else's afterwards.
 
     The rollback is shielded from cancellation, but not waited for for ever: closing the connection does the same.
     (asyncpg's own `transaction()` leaves the rollback out when it is cancelled by an anyio scope.)
     """
     try:
         yield
-        await connection.execute("COMMIT")
+        await connection.execute(f"COMMIT; {RESET}" if reset else "COMMIT")
     except BaseException:
         await rollback(connection)
         raise

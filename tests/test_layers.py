@@ -96,7 +96,7 @@ FLOORS: dict[str, frozenset[str]] = {
         }
     ),
     "input and output, composed": frozenset(
-        {"connect", "embedded", "executor", "history", "indexes", "lock", "losses", "runner.ledger"}
+        {"connect", "embedded", "executor", "history", "indexes", "lock", "losses", "pooling", "runner.ledger"}
     ),
     "input and output, composed again": frozenset({"lookup", "stepwise"}),
     "the work": frozenset(

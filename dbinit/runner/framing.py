@@ -20,7 +20,7 @@ from dbinit.migrations.plan import Action
 from dbinit.migrations.preparation import Task
 from dbinit.readiness import Phase, Step
 from dbinit.settings import InitOptions
-from dbinit.transaction import rollback
+from dbinit.transaction import RESET, RESET_SETTINGS, rollback
 from dbinit.wording import counted
 
 from .hooks import HookRunner
@@ -49,11 +49,6 @@ __all__ = [
 logger = logging.getLogger("dbinit")
 
 _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED;\n"
-# What a script has set must not reach the next one, be that one rolled back or not.
-RESET_SETTINGS = "RESET SESSION AUTHORIZATION; RESET ALL;\n"
-"""Makes the session what it was when it began; inside a transaction."""
-RESET = f"BEGIN; {RESET_SETTINGS} COMMIT;\n"
-"""Does so in a transaction of its own."""
 
 CHECK_DEFERRED = "SET CONSTRAINTS ALL IMMEDIATE"
 """Does at the end of a script what is put off until the commit, so that what is said or refused there is about it."""

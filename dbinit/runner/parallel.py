@@ -20,6 +20,7 @@ from dbinit.migrations.history import Recorded, State
 from dbinit.migrations.model import Hook
 from dbinit.migrations.plan import Plan
 from dbinit.migrations.preparation import Task
+from dbinit.pooling import has_session
 from dbinit.readiness import Phase
 from dbinit.stepwise import Journey
 from dbinit.transaction import rollback, stopping_with, transaction
@@ -190,9 +191,11 @@ class Parallel:
             raise ValueError("only a script can be run step by step")
         began = time.monotonic()
         async with self._connect() as watcher:
+            settings = limits(self._options, task, "SET")
+            settings *= await has_session(connection, watcher, task.found)
             row = await self._unfinished_row(connection, task)
             await self._hooks.run_alone(Hook.BEFORE_EACH, connection, task)
-            await connection.execute(limits(self._options, task, "SET") or "SELECT 1")
+            await connection.execute(settings or "SELECT 1")
             progress = progress_of(connection, self._frame.schema, row, task.step.checksum)
             count = await Journey(connection, task.found, progress, _quiet, watcher).go()
             await self._hooks.run_alone(Hook.AFTER_EACH, connection, task)

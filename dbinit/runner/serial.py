@@ -8,7 +8,8 @@ Scripts that cannot be one transaction are run statement by statement, while a c
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import NamedTuple
 
@@ -22,9 +23,11 @@ from dbinit.lock import locked_transaction
 from dbinit.migrations.history import Recorded
 from dbinit.migrations.model import Hook
 from dbinit.migrations.preparation import Task
+from dbinit.pooling import has_session
 from dbinit.readiness import Phase, Step
 from dbinit.sql.facts import Company, company, leaves_nothing
 from dbinit.sql.statement import Statement
+from dbinit.sql.survey import Survey
 from dbinit.stepwise import Journey
 from dbinit.transaction import rollback, stopping_with, transaction
 
@@ -226,22 +229,14 @@ class Serial:
         if not task.found:
             raise ValueError("only a script can be run step by step")
         began = time.monotonic()
-        guarding, on_wait = self._connect(), partial(tell_of_waiting, self._step)
-        wait = self._options.lock_wait
-        async with (
-            guarding as guard,
-            locked_transaction(guard, self._frame.key, wait, on_wait),
-            stopping_with(guard),
-        ):
-            # The lock is idle while the work is done elsewhere, for as long as that takes.
-            await guard.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+        async with self._guarded(task.found) as (guard, session):
             ledger = await self._fenced(task)
             if self._hooks.first:
                 await self._hooks.run_alone(Hook.BEFORE_ALL, self._connection)
                 await self._connection.execute(RESET)
             row = await self._unfinished_row(task, ledger)
             await self._hooks.run_alone(Hook.BEFORE_EACH, self._connection, task)
-            await self._connection.execute(limits(self._options, task, "SET") or "SELECT 1")
+            await self._connection.execute((session and limits(self._options, task, "SET")) or "SELECT 1")
             progress = progress_of(self._connection, self._frame.schema, row, task.step.checksum)
             count = await Journey(self._connection, task.found, progress, self._step, guard).go()
             await self._hooks.run_alone(Hook.AFTER_EACH, self._connection, task)
@@ -249,6 +244,17 @@ class Serial:
         ran = Ran(task, count, time.monotonic() - began)
         self._progress.ran.append(ran)
         log_ran(ran)
+
+    @asynccontextmanager
+    async def _guarded(self, found: Survey) -> AsyncIterator[tuple[asyncpg.Connection, bool]]:
+        """Hold the lock on another connection, and tell besides whether ours has a session to set something in."""
+        wait, on_wait = self._options.lock_wait, partial(tell_of_waiting, self._step)
+        async with self._connect() as guard:
+            session = await has_session(self._connection, guard, found)
+            async with locked_transaction(guard, self._frame.key, wait, on_wait), stopping_with(guard):
+                # The lock is idle while the work is done elsewhere, for as long as that takes.
+                await guard.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+                yield guard, session
 
     async def _fenced(self, task: Task) -> Ledger:
         """Make sure that nobody has changed the history; return it."""

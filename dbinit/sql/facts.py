@@ -17,6 +17,7 @@ __all__ = [
     "generates_alone",
     "leading_words",
     "leaves_nothing",
+    "needs_session",
     "reads_copy_data",
     "refusal",
     "sets_session",
@@ -83,6 +84,8 @@ _ENCODING = re.compile(
     re.IGNORECASE,
 )
 _CHAINS = re.compile(r"(?<!\bno\s)\bchain\s*\Z", re.IGNORECASE)
+_TEMPORARY = re.compile(r"CREATE (?:OR REPLACE )?(?:GLOBAL |LOCAL )?TEMP(?:ORARY)?\b")
+_DROPPED = re.compile(r"\bon\s+commit\s+drop\b", re.IGNORECASE)
 _SET_CONFIG = re.compile(r"select\s+(?:pg_catalog\s*\.\s*)?set_config\s*\(", re.IGNORECASE)
 
 
@@ -194,6 +197,16 @@ def sets_session(statement: str) -> bool:
     if words[:1] == ["SELECT"]:
         return _SET_CONFIG.match(statement) is not None
     return words[:1] in (["SET"], ["RESET"]) and words[1:] not in (["LOCAL"], ["TRANSACTION"], ["CONSTRAINTS"])
+
+
+def needs_session(statement: str) -> bool:
+    """Tell whether what a statement does is meant for its session, beyond the transaction that it is in."""
+    words = list(islice(leading_words(statement), 5))
+    if words[:1] in (["LISTEN"], ["LOAD"], ["PREPARE"]):
+        return True
+    if _TEMPORARY.match(" ".join(words)):
+        return _DROPPED.search(statement) is None
+    return words[:1] != ["RESET"] and sets_session(statement)
 
 
 def reads_copy_data(statement: str) -> bool:

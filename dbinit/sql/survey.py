@@ -6,11 +6,11 @@ from dbinit.errors import SourceError
 from dbinit.model import Script
 
 from .context import Context, Note
-from .facts import Footing, chains, footing, generates_alone
+from .facts import Footing, chains, footing, generates_alone, needs_session
 from .reader import Reader
 from .statement import Statement, Wanted, unrunnable
 
-__all__ = ["Survey", "stance", "survey"]
+__all__ = ["Survey", "refuse_session", "stance", "survey"]
 
 _SMALL = 256 * 1024  # characters
 _END_OF_BODY = "if this ends the body of a function, check for proper $$ delimiters around that body"
@@ -57,6 +57,19 @@ def survey(script: Script, context: Context) -> Survey:
     if not count:
         raise SourceError(f"{script.path} holds no SQL statement, only comments")
     return Survey(script, context, count, stepwise, plain.all)
+
+
+def refuse_session(found: Survey) -> None:
+    """Refuse a script that means something for its session, where the next transaction may meet another one.
+
+    Raises:
+        ScriptError: It does.
+    """
+    for statement in Reader(found.script, found.context, lambda _: None):
+        if needs_session(statement.text):
+            reason = "this is for the session, and behind a pooler the next step of the script may meet another one"
+            advice = "connect to the server itself, or to a pool in session mode; or use SET LOCAL in a transaction"
+            raise unrunnable(statement.source, statement.offset, reason, advice)
 
 
 class _Plain:

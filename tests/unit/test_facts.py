@@ -4,6 +4,7 @@ from dbinit.sql.facts import (
     changes_reading,
     copy_quote,
     leading_words,
+    needs_session,
     reads_copy_data,
     refusal,
     sets_standard_strings,
@@ -210,3 +211,35 @@ def test_what_does_not(statement: str) -> None:
 )
 def test_what_uses_savepoints(statement: str, found: bool) -> None:  # noqa: FBT001 - a table's column
     assert uses_savepoints(statement) is found
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SET search_path = x",
+        "set session role y",
+        "SELECT set_config('search_path', '', false)",
+        "CREATE TEMP TABLE t ()",
+        "create or replace local temporary view v as select 1",
+        "PREPARE p AS SELECT 1",
+        "LISTEN l",
+        "LOAD 'auto_explain'",
+    ],
+)
+def test_some_statements_are_for_their_session(statement: str) -> None:
+    assert needs_session(statement)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SET LOCAL search_path = x",
+        "RESET ALL",
+        "CREATE TABLE temp ()",
+        "CREATE TEMPORARY TABLE t () ON COMMIT DROP",
+        "CREATE TABLE t ()",
+        "SELECT 1",
+    ],
+)
+def test_others_are_not(statement: str) -> None:
+    assert not needs_session(statement)

@@ -1,0 +1,140 @@
+"""Behind a real PgBouncer in transaction mode, where the next transaction may meet another server process."""
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from dbinit import ExitCode, Outcome, ScriptError
+from tests.kit.patience import eventually_async
+from tests.kit.pgbouncer import pgbouncer, skip_without_pgbouncer
+from tests.kit.process import dbinit, run_dbinit
+from tests.kit.server import Server
+from tests.kit.starts import initialize
+
+Write = Callable[[str | bytes], Path]
+
+POOL = 3
+OUR_OID = "(SELECT oid FROM pg_database WHERE datname = current_database())"
+SETTINGS = "search_path", "lock_timeout", "statement_timeout", "client_connection_check_interval", "role"
+
+
+@pytest.fixture(scope="module")
+def port(server: Server) -> Iterator[int]:
+    skip_without_pgbouncer()
+    with pgbouncer(server, pool=POOL) as started:
+        yield started
+
+
+@pytest.fixture
+def pooled_url(port: int, server: Server, database_url: str) -> str:
+    return database_url.replace(f":{server.port}/", f":{port}/")
+
+
+async def settings_of_the_pool(url: str) -> list[tuple[str, ...]]:
+    """Return what is set in each of the server's sessions that the pool has, or comes to have now."""
+    clients = [await asyncpg.connect(url, statement_cache_size=0) for _ in range(POOL)]
+    try:
+        for client in clients:
+            await client.execute("BEGIN")
+        select = ", ".join(f"current_setting('{name}')" for name in SETTINGS)
+        return [tuple(row) for client in clients for row in await client.fetch(f"SELECT {select}")]
+    finally:
+        for client in clients:
+            client.terminate()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with whatever sets something: a migration, and dbinit for one that runs step by step."""
+    path = tmp_path / "migrations"
+    path.mkdir()
+    (path / "001_item.sql").write_text("SET search_path = pg_catalog;\nCREATE TABLE public.item (id int);\n")
+    (path / "002_index.sql").write_text("CREATE INDEX CONCURRENTLY item_id ON item (id);\n")
+    return path
+
+
+async def test_a_folder_and_then_nothing_to_do(folder: Path, pooled_url: str) -> None:
+    limits = {"lock_timeout": timedelta(seconds=7), "statement_timeout": timedelta(seconds=70)}
+    before = await settings_of_the_pool(pooled_url)
+
+    outcomes = [(await initialize(pooled_url, folder, sentinel="", **limits)).outcome for _ in range(2)]
+
+    assert outcomes == [Outcome.APPLIED, Outcome.CURRENT]
+    assert await settings_of_the_pool(pooled_url) == before
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "SET search_path = pg_catalog; SET ROLE pg_monitor; RESET ROLE; CREATE TABLE public.item (id int);",
+        "CREATE TABLE item (id int);\nCOPY item FROM stdin;\n1\n\\.\nVACUUM item;\nREINDEX TABLE CONCURRENTLY item;",
+    ],
+    ids=["at once", "step by step"],
+)
+async def test_a_file_and_then_nothing_to_do(script: str, pooled_url: str, write: Write) -> None:
+    limits = {"lock_timeout": timedelta(seconds=7), "statement_timeout": timedelta(seconds=70)}
+    before = await settings_of_the_pool(pooled_url)
+
+    outcomes = [(await initialize(pooled_url, write(script), **limits)).outcome for _ in range(2)]
+
+    assert outcomes == [Outcome.APPLIED, Outcome.CURRENT]
+    assert await settings_of_the_pool(pooled_url) == before
+
+
+SESSION = "CREATE TABLE item (id int);\nSET search_path = pg_catalog;\nVACUUM public.item;\n"
+
+
+async def test_a_script_that_wants_a_session_is_refused_unless_it_has_one(
+    pooled_url: str, database_url: str, write: Write, connection: asyncpg.Connection
+) -> None:
+    with pytest.raises(ScriptError, match="behind a pooler") as refused:
+        await initialize(pooled_url, write(SESSION))
+
+    assert "init-db.sql:2:1" in str(refused.value)
+    assert await connection.fetchval("SELECT to_regclass('item')") is None
+    assert (await initialize(database_url, write(SESSION))).outcome is Outcome.APPLIED
+
+
+async def test_it_is_refused_where_the_pool_lends_the_last_one_that_was_used(
+    server: Server, database_url: str, write: Write
+) -> None:
+    skip_without_pgbouncer()
+    with pgbouncer(server, pool=POOL, in_turn=False) as port, pytest.raises(ScriptError, match="behind a pooler"):
+        await initialize(database_url.replace(f":{server.port}/", f":{port}/"), write(SESSION))
+
+
+async def test_a_pool_in_session_mode_gives_one(server: Server, database_url: str, write: Write) -> None:
+    skip_without_pgbouncer()
+    with pgbouncer(server, pool=POOL, mode="session") as port:
+        report = await initialize(database_url.replace(f":{server.port}/", f":{port}/"), write(SESSION))
+
+    assert report.outcome is Outcome.APPLIED
+
+
+def test_settings_in_the_url_are_refused_with_their_name(pooled_url: str, write: Write) -> None:
+    env = {"DATABASE_URL": f"{pooled_url}?lock_timeout=1s", "MIGRATION_PATH": str(write(SESSION))}
+
+    end = run_dbinit(env=env)
+
+    assert end.code == ExitCode.UNREACHABLE
+    assert "unsupported startup parameter: lock_timeout" in end.err
+
+
+async def test_a_killed_starter_leaves_no_lock(pooled_url: str, connection: asyncpg.Connection, write: Write) -> None:
+    env = {"DATABASE_URL": pooled_url, "MIGRATION_PATH": str(write("SELECT pg_sleep(1)"))}
+
+    async def sleeps() -> bool:
+        found = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
+        return bool(await connection.fetchval(found))
+
+    with dbinit(env=env) as starter:
+        await eventually_async(sleeps)
+        starter.popen.kill()
+        starter.popen.wait(10)
+
+    assert (await initialize(pooled_url, write("CREATE TABLE item ()"))).outcome is Outcome.APPLIED
+    held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid()"
+    assert await connection.fetchval(f"{held} AND database = {OUR_OID}") == 0
