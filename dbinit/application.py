@@ -24,6 +24,7 @@ from .model import Applied, Outcome, Script
 from .planning import Decision
 from .pooling import has_session
 from .readiness import Phase, Step
+from .roles import acting_as
 from .session import session_of
 from .settings import InitOptions
 from .sql.context import Context
@@ -107,6 +108,8 @@ async def apply(
 async def _apply_whole(connection: asyncpg.Connection, found: Survey, options: InitOptions, step: Step) -> Application:
     """Run all of the script and record it, in the transaction that holds the lock."""
     script = found.script
+    if role := acting_as(options.home.role):
+        await connection.execute(role)
     decision, _, present = await look(connection, script, options)
     if outcome := settle(decision, script):
         return Application(outcome)
@@ -116,7 +119,7 @@ async def _apply_whole(connection: asyncpg.Connection, found: Survey, options: I
             advice="restore the file and start again; or finish it by hand, and delete its row from dbinit_history",
         )
     if not present.table:
-        await history.create(connection, options.history_schema, schema_exists=present.schema)
+        await history.create(connection, options.home, schema_exists=present.schema)
     if decision is Decision.ADOPT:
         done = Application(Outcome.ADOPTED)
     else:
@@ -126,7 +129,7 @@ async def _apply_whole(connection: asyncpg.Connection, found: Survey, options: I
         began = time.monotonic()
         count = await run_script(connection, found, lambda n: step(Phase.APPLYING, statement=n))
         done = Application(Outcome.APPLIED, count, time.monotonic() - began)
-    await history.record(connection, options.history_schema, history.Entry(script.name, script.checksum, *done))
+    await history.record(connection, options.home, history.Entry(script.name, script.checksum, *done))
     return done
 
 
@@ -140,26 +143,26 @@ async def _apply_stepwise(
     session: bool,
 ) -> Application:
     """Run a script that controls its own transactions, recording how far it has come after each step."""
-    script, schema = found.script, options.history_schema
-    async with transaction(connection):
+    script, home = found.script, options.home
+    async with transaction(connection, home.role):
         decision, _, present = await look(connection, script, options)
         if outcome := settle(decision, script):
             return Application(outcome)
         if not present.table:
-            await history.create(connection, schema, schema_exists=present.schema)
+            await history.create(connection, home, schema_exists=present.schema)
         if decision is not Decision.RESUME:
             outcome = Outcome.ADOPTED if decision is Decision.ADOPT else Outcome.UNFINISHED
-            await history.record(connection, schema, history.Entry(script.name, script.checksum, outcome))
+            await history.record(connection, home, history.Entry(script.name, script.checksum, outcome))
             if outcome is Outcome.ADOPTED:
                 return Application(outcome)
-    rows = await history.read(connection, schema) or []
+    rows = await history.read(connection, home) or []
     row = next(row for row in reversed(rows) if row.script == script.name)
     _announce_stepwise(decision, found, row)
     step(Phase.APPLYING, statements=found.statements)
     if session:
         await _set_limits(connection, options, "SET")
     began = time.monotonic()
-    progress = history.progress_of(connection, schema, row, script.checksum)
+    progress = history.progress_of(connection, home, row, script.checksum)
     count = await Journey(connection, found, progress, step, guard).go()
     return Application(Outcome.APPLIED, count, time.monotonic() - began)
 

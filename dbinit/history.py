@@ -11,9 +11,10 @@ from typing import NamedTuple
 import asyncpg
 
 from .errors import HistoryError
-from .model import Applied, Outcome
+from .model import Applied, Home, Outcome
 from .progress import Begun, RowProgress
-from .quoting import quote_literal, quote_name, quote_value
+from .quoting import quote_literal, quote_name, quote_value, split_name
+from .roles import back_to
 from .rows import fetch_rows
 from .version import __version__
 
@@ -45,9 +46,7 @@ SELECT id, format, dbinit_version, script, checksum, outcome, pg_catalog.date_pa
     statements, progress
 FROM {table}
 """
-# The script may have changed its role; what is recorded is still our doing.
 _INSERT = """
-RESET SESSION AUTHORIZATION; RESET ROLE;
 INSERT INTO {table} (format, script, checksum, outcome, statements, seconds, host, dbinit_version) VALUES ({values})
 """
 # The catalog is asked, not to_regclass(), which raises 42501 where the role may not look into the schema.
@@ -82,7 +81,7 @@ class Entry(NamedTuple):
     seconds: float = 0.0
 
 
-async def read(connection: asyncpg.Connection, schema: str) -> list[Applied] | None:
+async def read(connection: asyncpg.Connection, home: Home) -> list[Applied] | None:
     """Return the history, oldest first, or None where there is no history table.
 
     One round trip of the simple protocol, which also works behind a transaction pooler: the rows come through COPY.
@@ -91,74 +90,75 @@ async def read(connection: asyncpg.Connection, schema: str) -> list[Applied] | N
         HistoryError: The table is not one that this version can read.
     """
     try:
-        found = await fetch_rows(connection, _SELECT.format(table=_qualified(schema)))
+        found = await fetch_rows(connection, _SELECT.format(table=_qualified(home)), home.role)
     except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
         return None
     except (asyncpg.UndefinedColumnError, asyncpg.UndefinedFunctionError) as error:
-        raise HistoryError.unreadable(_qualified(schema), str(error)) from None
+        raise HistoryError.unreadable(_qualified(home), str(error)) from None
     try:
         rows = [[field or "" for field in row] for row in found]
         # Sorted here, as a sort in the query costs a fresh session more than it does us.
-        return [_row(schema, row) for row in sorted(rows, key=lambda row: int(row[0]))]
+        return [_row(home, row) for row in sorted(rows, key=lambda row: int(row[0]))]
     except ValueError as error:
-        raise HistoryError.unreadable(_qualified(schema), str(error)) from None
+        raise HistoryError.unreadable(_qualified(home), str(error)) from None
 
 
-async def find(connection: asyncpg.Connection, schema: str, sentinel: str) -> Present:
+async def find(connection: asyncpg.Connection, home: Home, sentinel: str) -> Present:
     """Look what is there, in one round trip.
 
     Args:
         connection: Where.
-        schema: The schema of the history.
-        sentinel: A table or view, `name` or `schema.name`, empty for none; without a schema it is looked for in the
-            search path.
+        home: Of the history.
+        sentinel: A table or view, as `split_name` reads it, empty for none; without a schema it is looked for in the
+            search path of that role.
     """
-    where, _, name = sentinel.rpartition(".")
-    in_schema = _IN_SCHEMA.format(schema=quote_literal(schema))
+    where, name = split_name(sentinel) if sentinel else ("", "")
+    in_schema = _IN_SCHEMA.format(schema=quote_literal(home.schema))
     there = _IN_SCHEMA.format(schema=quote_literal(where)) if where else _IN_PATH
     select = _PRESENT.format(
         schema=in_schema,
         table=_FROM_TABLES.format(name=quote_literal(TABLE)),
         sentinel=f"{_FROM_TABLES.format(name=quote_literal(name))} AND {there}" if name else "WHERE false",
     )
-    (found,) = await fetch_rows(connection, select)
+    (found,) = await fetch_rows(connection, select, home.role)
     return Present(*(value == "t" for value in found))
 
 
-async def create(connection: asyncpg.Connection, schema: str, *, schema_exists: bool) -> None:
+async def create(connection: asyncpg.Connection, home: Home, *, schema_exists: bool) -> None:
     """Create the table, and its schema when that is missing. Call it inside the transaction that holds the lock."""
-    first = "" if schema_exists else f"CREATE SCHEMA {quote_name(schema)};"
-    await connection.execute(first + _CREATE.format(table=_qualified(schema)))
+    first = "" if schema_exists else f"CREATE SCHEMA {quote_name(home.schema)};"
+    await connection.execute(first + _CREATE.format(table=_qualified(home)))
 
 
-async def record(connection: asyncpg.Connection, schema: str, entry: Entry) -> None:
+async def record(connection: asyncpg.Connection, home: Home, entry: Entry) -> None:
     """Add a row. Call it inside the transaction that did the work, so that both happen or neither."""
     done = (entry.script, entry.checksum, entry.outcome.value, entry.statements, entry.seconds)
     values = ", ".join(quote_value(value) for value in (FORMAT, *done, socket.gethostname(), __version__))
-    await connection.execute(_INSERT.format(table=_qualified(schema), values=values))
+    # The script may have changed its role; what is recorded is still our doing.
+    await connection.execute(back_to(home.role) + _INSERT.format(table=_qualified(home), values=values))
 
 
-def progress_of(connection: asyncpg.Connection, schema: str, row: Applied, checksum: str) -> RowProgress:
+def progress_of(connection: asyncpg.Connection, home: Home, row: Applied, checksum: str) -> RowProgress:
     """Return what records how far an unfinished script comes.
 
     Args:
         connection: Where the script is run.
-        schema: Where the history is.
+        home: Where the history is.
         row: The script's row.
         checksum: The script's checksum now.
     """
     states = (Outcome.UNFINISHED.value, Outcome.APPLIED.value)
-    begun = Begun(_qualified(schema), row.id, row.script, "outcome", states, row.statements, row.progress)
+    begun = Begun(_qualified(home), home.role, row.id, row.script, "outcome", states, row.statements, row.progress)
     return RowProgress(connection, begun, checksum)
 
 
-def _row(schema: str, row: list[str]) -> Applied:
+def _row(home: Home, row: list[str]) -> Applied:
     number, written_format, version, script, checksum, outcome, seconds, statements, progress = row
     if int(written_format) > FORMAT:
-        raise HistoryError.too_new(_qualified(schema), version)
+        raise HistoryError.too_new(_qualified(home), version)
     applied_at = datetime.fromtimestamp(float(seconds), UTC)
     return Applied(script, checksum, Outcome(outcome), applied_at, int(statements), progress, int(number))
 
 
-def _qualified(schema: str) -> str:
-    return f"{quote_name(schema)}.{TABLE}"
+def _qualified(home: Home) -> str:
+    return f"{quote_name(home.schema)}.{TABLE}"

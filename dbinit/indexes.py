@@ -34,7 +34,7 @@ _BUILD = re.compile(
 )
 # An index of that name on that table which is not valid, and whether somebody is building it at the moment.
 _INVALID = """
-SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname), EXISTS (
+SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), EXISTS (
     SELECT FROM pg_catalog.pg_stat_progress_create_index p
     WHERE p.index_relid OPERATOR(pg_catalog.=) i.indexrelid
 )

@@ -23,7 +23,7 @@ from .durations import format_duration
 from .lookup import decide_by, look, settle, watch
 from .losses import Losses
 from .model import Applied, Outcome, Report, Script
-from .peer import doubt
+from .peer import check_role, doubt
 from .planning import Decision
 from .readiness import Phase, Readiness, advance
 from .runner.surroundings import Connect, Surroundings
@@ -119,7 +119,7 @@ class Initializer:
         return await self._losses.outlast(partial(self._status, await _read(self.options)))
 
     async def _status(self, script: Script) -> tuple[Decision, list[Applied]]:
-        async with self._connected(self.options.migrating_url) as connection, read_only_transaction(connection):
+        async with self._migrating() as connection, read_only_transaction(connection, self.options.home.role):
             seen = await look(connection, script, self.options)
         return seen.decision, seen.rows
 
@@ -269,9 +269,9 @@ class Initializer:
 
     async def _apply(self, script: Script, tried: "list[Application]") -> Report:
         """Apply a script, unless it is found to be; `tried` is what was to be committed when a connection was lost."""
-        async with self._connected(self.options.migrating_url) as connection:
+        async with self._migrating() as connection:
             self._step(Phase.CHECKING)
-            rows = await history.read(connection, self.options.history_schema) or []
+            rows = await history.read(connection, self.options.home) or []
             self._losses.seen([(row.id, row.statements, row.outcome) for row in rows])
             decision = decide_by(rows, script, self.options) if rows else None
             if decision is Decision.SKIP and tried:
@@ -281,29 +281,29 @@ class Initializer:
                 return _report(script, outcome)
             from .application import apply  # noqa: PLC0415 - most starts find nothing to do, and need none of it
 
-            surroundings = (self._step, self._again(self.options.migrating_url), tried.append)
-            done = await apply(connection, script, self.options, *surroundings)
+            done = await apply(connection, script, self.options, self._step, self._migrating_too, tried.append)
             return _report(script, done.outcome, done.statements)
 
     async def _verify(self) -> Report:
         deadline = time.monotonic() + self.options.lock_wait.total_seconds()
+        # Whoever looks on needs no right to change anything.
+        options = replace(self.options, role=None)
         if self.is_folder:
-            return await self._folder_work(self.options.url).verify(deadline)
-        watch_on = partial(self._watch, await _read(self.options), deadline)
+            return await self._folder_work(options, partial(self._connected, options.url)).verify(deadline)
+        watch_on = partial(self._watch, await _read(options), options, deadline)
         return await self._losses.outlast(watch_on, until=deadline)
 
-    async def _watch(self, script: Script, deadline: float) -> Report:
-        async with self._connected(self.options.url) as connection:
+    async def _watch(self, script: Script, options: InitOptions, deadline: float) -> Report:
+        async with self._connected(options.url) as connection:
             self._step(Phase.CHECKING)
-            return _report(script, await watch(connection, script, self.options, self._step, deadline))
+            return _report(script, await watch(connection, script, options, self._step, deadline))
 
-    def _folder_work(self, url: DatabaseUrl | None = None) -> "FolderWork":
+    def _folder_work(self, options: InitOptions | None = None, connect: Connect | None = None) -> "FolderWork":
         from .runner.work import FolderWork  # noqa: PLC0415 - most services have a file
 
-        url = url or self.options.migrating_url
-        connect, connect_again = partial(self._connected, url), self._again(url)
-        surroundings = Surroundings(connect, connect_again, self._step_of_start, self._hooks, self._losses)
-        return FolderWork(self.options, surroundings)
+        connect = connect or self._migrating
+        surroundings = Surroundings(connect, self._migrating_too, self._step_of_start, self._hooks, self._losses)
+        return FolderWork(options or self.options, surroundings)
 
     async def _resolve(self, url: DatabaseUrl) -> DatabaseUrl:
         """Return where to connect to; an embedded server is started on first use and kept until `close()`."""
@@ -332,17 +332,20 @@ class Initializer:
 
                 raise statement_error(error, title="PostgreSQL refused to show the history:") from None
 
-    def _again(self, url: DatabaseUrl) -> Connect:
-        """Return what makes a second connection, of which no more need be said."""
+    @asynccontextmanager
+    async def _migrating(self) -> AsyncIterator[asyncpg.Connection]:
+        """Connect as whoever may change the schema."""
+        async with self._connected(self.options.migrating_url) as connection:
+            await check_role(connection, self.options.home.role)
+            yield connection
 
-        @asynccontextmanager
-        async def connect() -> AsyncIterator[asyncpg.Connection]:
-            where = self._losses.where(await self._resolve(url))
-            async with connected(where, self._losses.options, lambda _: None, self._farewells.append) as connection:
-                with self._in_use(connection):
-                    yield connection
-
-        return connect
+    @asynccontextmanager
+    async def _migrating_too(self) -> AsyncIterator[asyncpg.Connection]:
+        """Make a second such connection, of which no more need be said."""
+        url = self._losses.where(await self._resolve(self.options.migrating_url))
+        async with connected(url, self._losses.options, lambda _: None, self._farewells.append) as connection:
+            with self._in_use(connection):
+                yield connection
 
     @contextmanager
     def _in_use(self, connection: asyncpg.Connection) -> Iterator[None]:

@@ -40,8 +40,8 @@ async def look(connection: asyncpg.Connection, script: Script, options: InitOpti
 
     Call it inside a transaction. The catalog is asked first, as a query for a missing table would spoil that.
     """
-    present = await history.find(connection, options.history_schema, options.sentinel)
-    rows = await history.read(connection, options.history_schema) or [] if present.table else []
+    present = await history.find(connection, options.home, options.sentinel)
+    rows = await history.read(connection, options.home) or [] if present.table else []
     decision = _decide(script, rows, options, sentinel_found=present.sentinel and not rows)
     return Look(decision, rows, present)
 

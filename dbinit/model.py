@@ -10,6 +10,7 @@ __all__ = [
     "Applied",
     "Find",
     "Format",
+    "Home",
     "MigrationRun",
     "Mode",
     "OnChange",
@@ -74,6 +75,18 @@ class Outcome(Enum):
     """Migrations were run, and all of it rolled back."""
     CHANGED = "changed"
     """The file was edited since it was applied; only a warning was asked for."""
+
+
+class Home(NamedTuple):
+    """Where a history is kept, and by whom.
+
+    Attributes:
+        schema: The schema of its tables.
+        role: The role that reads and writes them, and that the work is done as; empty for whoever logged in.
+    """
+
+    schema: str
+    role: str = ""
 
 
 class Use(Enum):

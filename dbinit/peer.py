@@ -1,4 +1,4 @@
-"""Who is at the other end of a connection, and how sure of that we are."""
+"""Who is at the other end of a connection, how sure of that we are, and whom it lets us be."""
 
 import ssl
 from ipaddress import ip_address
@@ -6,7 +6,11 @@ from typing import Any
 
 import asyncpg
 
-__all__ = ["doubt"]
+from .errors import SettingsError
+from .quoting import quote_name
+from .roles import acting_as
+
+__all__ = ["check_role", "doubt"]
 
 
 def doubt(connection: Any) -> str:
@@ -29,6 +33,26 @@ def doubt(connection: Any) -> str:
     if not context.check_hostname:
         return "is encrypted, but the server's certificate may be for any host"
     return ""
+
+
+async def check_role(connection: asyncpg.Connection, role: str) -> None:
+    """See that we may act as a role.
+
+    Args:
+        connection: Where, outside of any transaction.
+        role: The role; empty for none, and then nobody is asked.
+
+    Raises:
+        SettingsError: There is no such role, or the login is no member of it.
+    """
+    if not role:
+        return
+    try:
+        await connection.execute(f"BEGIN; {acting_as(role)} ROLLBACK")
+    except (asyncpg.InvalidParameterValueError, asyncpg.InsufficientPrivilegeError) as error:
+        login = connection._params.user  # type: ignore[attr-defined]  # noqa: SLF001 - asyncpg offers no public way
+        mend = f"have it created and granted (GRANT {quote_name(role)} TO {quote_name(login)}), or correct its name"
+        raise SettingsError((f"DBINIT_ROLE: {login} cannot act as {role}: {error}; {mend}",)) from None
 
 
 def _transport(connection: asyncpg.Connection) -> Any:

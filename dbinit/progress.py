@@ -6,13 +6,14 @@ import asyncpg
 
 from .errors import HistoryError
 from .quoting import quote_literal
+from .roles import acting_as
 
 __all__ = ["Begun", "RowProgress"]
 
 # The script may have changed its role; what is recorded is still our doing. It has its role back behind the
 # transaction.
 _UPDATE = """
-SET LOCAL SESSION AUTHORIZATION DEFAULT; SET LOCAL ROLE NONE;
+SET LOCAL SESSION AUTHORIZATION DEFAULT; SET LOCAL ROLE NONE; {role}
 UPDATE {table} SET statements = {statements}, progress = {digest}, checksum = {checksum}, {column} = {state},
     seconds = pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) applied_at)
 WHERE id OPERATOR(pg_catalog.=) {id}::bigint AND statements OPERATOR(pg_catalog.=) {known}::integer
@@ -24,6 +25,7 @@ class Begun(NamedTuple):
 
     Attributes:
         table: The history's table, as SQL.
+        role: The role that the script is run as, and the table kept by; empty for whoever logged in.
         id: The row's number.
         name: What to call the script in messages.
         column: The column that says whether it is finished.
@@ -33,6 +35,7 @@ class Begun(NamedTuple):
     """
 
     table: str
+    role: str
     id: int
     name: str
     column: str
@@ -56,6 +59,8 @@ class RowProgress:
         self._checksum = checksum
         self.statements = begun.statements
         """How many of its statements have been run."""
+        self.role = begun.role
+        """The role that the script is run as."""
         self.digest = begun.digest
         """What tells those statements, and their results, from others."""
 
@@ -66,6 +71,7 @@ class RowProgress:
             HistoryError: The row is not as we left it: another starter has gone on with the script.
         """
         update = _UPDATE.format(
+            role=acting_as(self.role),
             table=self._begun.table,
             statements=statements,
             digest=quote_literal(digest),

@@ -1,6 +1,11 @@
 """Names and values as SQL, which means the same whatever `standard_conforming_strings` is. Pure."""
 
-__all__ = ["quote_literal", "quote_name", "quote_value"]
+import re
+
+__all__ = ["quote_literal", "quote_name", "quote_value", "split_name"]
+
+_PART = r'"(?:[^"]|"")+"|[^".]+'
+_NAME = re.compile(rf"(?:({_PART})\.)?({_PART})")
 
 
 def quote_name(name: str) -> str:
@@ -19,3 +24,21 @@ def quote_value(value: str | float | None) -> str:
     if value is None:
         return "NULL"
     return quote_literal(value) if isinstance(value, str) else repr(value)
+
+
+def split_name(text: str) -> tuple[str, str]:
+    """Return the schema, or an empty text, and the name of a table; parts may stand in double quotes, as in SQL.
+
+    What stands without quotes is taken as it is: capitals are not made small.
+
+    Raises:
+        ValueError: It is no such name.
+    """
+    if (match := _NAME.fullmatch(text)) is None:
+        raise ValueError(f"{text!r} is no name of a table")
+    schema, name = (_plain(part or "") for part in match.groups())
+    return schema, name
+
+
+def _plain(part: str) -> str:
+    return part[1:-1].replace('""', '"') if part.startswith('"') else part

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 
 from .durations import parse_duration
 from .errors import SettingsError
-from .model import Format, Mode, OnChange, OnFailure
+from .model import Format, Home, Mode, OnChange, OnFailure
+from .quoting import split_name
 from .url import DatabaseUrl, UrlError, parse_url
 
 __all__ = ["KNOWN_VARIABLES", "InitOptions"]
@@ -156,6 +157,11 @@ class InitOptions:
     def migrating_url(self) -> DatabaseUrl:
         """The parsed `migration_url`, or else the `database_url`."""
         return self.migration_url if isinstance(self.migration_url, DatabaseUrl) else self.url
+
+    @property
+    def home(self) -> Home:
+        """Where the history is kept, and by whom."""
+        return Home(self.history_schema, self.role or "")
 
     def attempt_timeout(self, url: DatabaseUrl) -> timedelta:
         """Return the limit for one attempt: the setting, else the URL's, else 10 s."""
@@ -332,8 +338,11 @@ def _sentinel(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError("it must be a table's name, or an empty text for none")  # noqa: TRY004 - one kind for all
     name = value.strip()
-    if name and (name.count(".") > 1 or not all(name.split("."))):
-        raise ValueError(f"{value!r} is not a table's name; write users or schema.users, or nothing for none")
+    try:
+        split_name(name or "none")
+    except ValueError:
+        write = """users, schema.users, or "names"."with dots", or nothing for none"""
+        raise ValueError(f"{value!r} is not a table's name; write {write}") from None
     return name
 
 

@@ -7,23 +7,27 @@ right behind. The results that have become variables are recorded too: they deci
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Protocol
 
+import anyio
 import asyncpg
 
 from .errors import NOTHING_APPLIED, DbInitError, FileChangedError, StatementError
 from .executor import log_note, run_statement
 from .indexes import concurrent_build, index_build
+from .quoting import quote_name
 from .readiness import Phase, Step
 from .sql.facts import Footing, chains, sets_session
 from .sql.reader import Reader
 from .sql.statement import Result, Statement, Wanted
 from .sql.survey import Survey, stance
-from .transaction import transaction
+from .transaction import rollback, transaction
 
 __all__ = ["Journey", "Progress"]
 
+_RESET_LIMIT = 1.0  # seconds
 _DUPLICATE = frozenset({"42P04", "42P07", "42710"})
 
 
@@ -34,6 +38,8 @@ class Progress(Protocol):
     """How many of its statements have been run."""
     digest: str
     """What tells those statements, and their results, from others; empty before the first."""
+    role: str
+    """The role that they are run as; empty for whoever logged in."""
 
     async def advance(self, statements: int, digest: str, *, finished: bool) -> None:
         """Record it, inside the transaction that did the work.
@@ -84,7 +90,8 @@ class Journey:
             FileChangedError: What has been run of the script before is not what it begins with now.
         """
         try:
-            return await self._go()
+            async with _acting_as(self._connection, self._progress.role):
+                return await self._go()
         except DbInitError as error:
             if done := self._progress.statements:
                 error.outcome = (
@@ -176,3 +183,21 @@ class Journey:
     async def _advance(self, number: int, *, finished: bool = False) -> None:
         results = " " + json.dumps(self._results) if self._results else ""
         await self._progress.advance(number, self._digest.hexdigest() + results, finished=finished)
+
+
+@asynccontextmanager
+async def _acting_as(connection: asyncpg.Connection, role: str) -> AsyncIterator[None]:
+    """Act as a role, if one is given, over all transactions of the body; whoever gets the session next does not."""
+    if not role:
+        yield
+        return
+    await connection.execute(f"SET ROLE {quote_name(role)}")
+    try:
+        yield
+    finally:
+        await rollback(connection)
+        with (
+            anyio.move_on_after(_RESET_LIMIT, shield=True),
+            suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError),  # the session has ended, and its role
+        ):
+            await connection.execute("RESET SESSION AUTHORIZATION; RESET ROLE")

@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager
 import anyio
 import asyncpg
 
+from .roles import acting_as
+
 __all__ = [
     "RESET",
     "RESET_SETTINGS",
@@ -83,16 +85,19 @@ async def stopping_with(guard: asyncpg.Connection) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def transaction(connection: asyncpg.Connection) -> AsyncIterator[None]:
-    """Do something whole or not at all; what others commit meanwhile is seen, whatever the default."""
-    await connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
+async def transaction(connection: asyncpg.Connection, role: str = "") -> AsyncIterator[None]:
+    """Do something whole or not at all, as `role` if that is given.
+
+    What others commit meanwhile is seen, whatever the default.
+    """
+    await connection.execute(f"BEGIN ISOLATION LEVEL READ COMMITTED; {acting_as(role)}")
     async with ending_transaction(connection):
         yield
 
 
 @asynccontextmanager
-async def read_only_transaction(connection: asyncpg.Connection) -> AsyncIterator[None]:
-    """Read the catalog and the history as of one transaction, which a pooler keeps on one server connection."""
-    await connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY")
+async def read_only_transaction(connection: asyncpg.Connection, role: str = "") -> AsyncIterator[None]:
+    """Read as of one transaction, which a pooler keeps on one server connection, as `role` if that is given."""
+    await connection.execute(f"BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; {acting_as(role)}")
     async with ending_transaction(connection):
         yield

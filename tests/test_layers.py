@@ -24,6 +24,7 @@ FLOORS: dict[str, frozenset[str]] = {
             "migrations.version",
             "planning",
             "readiness",
+            "roles",
             "url",
             "sql",
             "sql.arguments",

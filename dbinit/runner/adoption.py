@@ -6,7 +6,7 @@ import asyncpg
 
 from dbinit.migrations.adoption import adopt
 from dbinit.migrations.foreign import LAYOUTS, NAMES, owner_of
-from dbinit.migrations.history import Recorded, State
+from dbinit.migrations.history import State
 from dbinit.migrations.model import Folder
 from dbinit.migrations.plan import Action, Plan, step_of
 from dbinit.migrations.problems import PlanError
@@ -15,6 +15,8 @@ from dbinit.quoting import quote_literal, quote_name
 from dbinit.rows import fetch_rows
 from dbinit.transaction import read_only_transaction
 from dbinit.wording import counted
+
+from .ledger import Ledger
 
 __all__ = ["other_histories", "plan_import"]
 
@@ -45,19 +47,19 @@ class _Table(NamedTuple):
         return f"{self.schema}.{self.name}"
 
 
-async def plan_import(connection: asyncpg.Connection, folder: Folder, rows: list[Recorded], table: str) -> Plan:
+async def plan_import(connection: asyncpg.Connection, folder: Folder, ledger: Ledger, table: str) -> Plan:
     """Plan to record what another tool's history says was applied.
 
     Args:
         connection: Where, outside of any transaction.
         folder: The folder.
-        rows: Our own history, which has to be empty.
+        ledger: Our own history, which has to be empty.
         table: The other one; empty for any that is found.
 
     Raises:
         PlanError: It cannot be taken over.
     """
-    if rows:
+    if ledger.rows:
         raise PlanError(["dbinit has a history of this database already; there is nothing to take over"])
     owner, found = _chosen(await _tables(connection, table), folder, table)
     layout = LAYOUTS[owner]
@@ -65,7 +67,7 @@ async def plan_import(connection: asyncpg.Connection, folder: Folder, rows: list
     select = (
         f"SELECT {columns} FROM {quote_name(found.schema)}.{quote_name(found.name)} ORDER BY {quote_name(layout.order)}"  # noqa: S608 - quoted
     )
-    async with read_only_transaction(connection):
+    async with read_only_transaction(connection, ledger.home.role):
         records = await connection.fetch(select)
     adopted = adopt(owner, [dict(record) for record in records], folder)
     migrations = {migration.key: migration for migration in (*folder.baselines, *folder.migrations)}

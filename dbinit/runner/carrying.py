@@ -37,7 +37,7 @@ async def carry_out(
         DbInitError: It could not be done; the error says what was.
     """
     hooks = surroundings.hooks or Hooks()
-    run = Run(options, surroundings.step, surroundings.connect_again, HookRunner({}, hooks))
+    run = Run(options, surroundings.step, surroundings.connect_again, HookRunner({}, hooks, options.home.role))
     context = Context(options.variables, session_of(connection))
     job.recount(ledger)
     await Migrator(job, context, run, hooks).carry_out(connection, ledger)

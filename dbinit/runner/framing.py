@@ -19,6 +19,7 @@ from dbinit.migrations.model import Hook
 from dbinit.migrations.plan import Action
 from dbinit.migrations.preparation import Task
 from dbinit.readiness import Phase, Step
+from dbinit.roles import acting_as
 from dbinit.settings import InitOptions
 from dbinit.transaction import RESET, RESET_SETTINGS, rollback
 from dbinit.wording import counted
@@ -120,7 +121,7 @@ class Frame:
         """The number of the history's last row."""
         self.key = lock_key(options.history_schema)
         """The key of the lock."""
-        self.schema = ledger.schema
+        self.home = ledger.home
         self._ledger = ledger
         self._options = options
 
@@ -129,8 +130,14 @@ class Frame:
 
         The history's table is created with the first step. Without a task, no limits are set.
         """
-        guard = self.creation() or fence(self.schema, self.last)
-        return _BEGIN + lock_or_fail(self.key) + guard + (limits(self._options, task, "SET LOCAL") if task else "")
+        guard = self.creation() or fence(self.home, self.last)
+        return (
+            _BEGIN
+            + acting_as(self.home.role)
+            + lock_or_fail(self.key)
+            + guard
+            + (limits(self._options, task, "SET LOCAL") if task else "")
+        )
 
     def creation(self) -> str:
         """Return what creates the history's table, and its schema, as long as that is to be done."""
@@ -139,7 +146,7 @@ class Frame:
     def record(self, ran: Ran, number: int) -> str:
         """Return what records a step as done, as row `number`."""
         entry = Entry(ran.task.step, done_state(ran.task), ran.statements, ran.seconds)
-        return insertion(self.schema, number, entry)
+        return insertion(self.home, number, entry)
 
     def closing(self, ran: Ran) -> str:
         """Return what records a step and commits it."""
@@ -165,7 +172,8 @@ async def run_first(connection: asyncpg.Connection, run: Run, task: Task) -> Non
     """Run `before_all`, if that is still to be done, in the transaction of the first step; its settings end with it."""
     if run.hooks.first:
         await run.hooks.run(Hook.BEFORE_ALL, connection)
-        await connection.execute(RESET_SETTINGS + limits(run.options, task, "SET LOCAL"))
+        role = acting_as(run.options.home.role)
+        await connection.execute(RESET_SETTINGS + role + limits(run.options, task, "SET LOCAL"))
 
 
 def tell_of_waiting(step: Step) -> None:

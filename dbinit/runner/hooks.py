@@ -73,11 +73,15 @@ class HookRunner:
     Args:
         scripts: The files of SQL, by hook.
         hooks: The callables.
+        role: The role that hooks act as which have a transaction of their own; empty for whoever logged in.
         whole: Whether `before_all` is run, too. Default: no.
     """
 
-    def __init__(self, scripts: Mapping[Hook, Sequence[Survey]], hooks: Hooks, *, whole: bool = False) -> None:
+    def __init__(
+        self, scripts: Mapping[Hook, Sequence[Survey]], hooks: Hooks, role: str, *, whole: bool = False
+    ) -> None:
         self._scripts = scripts
+        self._role = role
         self._whole = whole
         self._callbacks = {Hook(field.name): getattr(hooks, field.name) for field in fields(hooks)}
 
@@ -100,7 +104,7 @@ class HookRunner:
     ) -> None:
         """Do what `run` does in a transaction of its own."""
         if self.has(hook):
-            async with transaction(connection):
+            async with transaction(connection, self._role):
                 await self.run(hook, connection, task, error)
 
     async def run(

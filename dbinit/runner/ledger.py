@@ -20,8 +20,10 @@ from dbinit.migrations.history import Recorded, State
 from dbinit.migrations.model import Kind, Part, Transaction
 from dbinit.migrations.plan import Step
 from dbinit.migrations.version import Version
+from dbinit.model import Home
 from dbinit.progress import Begun, RowProgress
 from dbinit.quoting import quote_name, quote_value
+from dbinit.roles import back_to
 from dbinit.rows import fetch_columns, fetch_rows
 from dbinit.version import __version__
 
@@ -78,7 +80,6 @@ _STATES: dict[str | None, State] = {state.value: state for state in State}
 _KINDS: dict[str | None, Kind] = {kind.value: kind for kind in Kind}
 _OTHER_SHAPE = (asyncpg.UndefinedColumnError, asyncpg.UndefinedFunctionError, asyncpg.WrongObjectTypeError)
 _INSERT = """\
-RESET SESSION AUTHORIZATION; RESET ROLE;
 INSERT INTO {table} (id, format, version, name, kind, state, checksum, script, compatible_with, down,
     down_transaction, down_lock_timeout, statements, seconds, host, dbinit_version)
 VALUES ({values});
@@ -98,13 +99,13 @@ class Ledger(NamedTuple):
     """What the table holds.
 
     Attributes:
-        schema: The schema it is in.
+        home: Where it is.
         rows: Its rows, oldest first.
         exists: Whether there is such a table.
         schema_exists: Whether there is such a schema, as far as somebody has looked.
     """
 
-    schema: str
+    home: Home
     rows: list[Recorded]
     exists: bool = True
     schema_exists: bool = True
@@ -124,12 +125,12 @@ class Entry(NamedTuple):
     seconds: float = 0.0
 
 
-async def read_ledger(connection: asyncpg.Connection, schema: str, *, whole: bool = False) -> Ledger:
+async def read_ledger(connection: asyncpg.Connection, home: Home, *, whole: bool = False) -> Ledger:
     """Read the table, in one round trip; outside of a transaction, as it may not be there.
 
     Args:
         connection: Where.
-        schema: The schema it is in.
+        home: Where it is.
         whole: Whether it is wanted, too, when each migration was applied and what takes it back.
 
     Raises:
@@ -137,37 +138,37 @@ async def read_ledger(connection: asyncpg.Connection, schema: str, *, whole: boo
     """
     try:
         if whole:
-            found = await fetch_rows(connection, _SELECT.format(table=_table(schema)))
+            found = await fetch_rows(connection, _SELECT.format(table=_table(home)), home.role)
         else:
-            found = await fetch_columns(connection, schema, TABLE, _COLUMNS)
+            found = await fetch_columns(connection, _table(home), _COLUMNS, home.role)
     except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
-        return Ledger(schema, [], exists=False)
+        return Ledger(home, [], exists=False)
     except _OTHER_SHAPE as error:
-        raise HistoryError.unreadable(_table(schema), str(error)) from None
+        raise HistoryError.unreadable(_table(home), str(error)) from None
     try:
-        return Ledger(schema, sorted([_row(schema, fields) for fields in found], key=attrgetter("id")))
+        return Ledger(home, sorted([_row(home, fields) for fields in found], key=attrgetter("id")))
     except (LookupError, TypeError, ValueError) as error:
-        raise HistoryError.unreadable(_table(schema), str(error)) from None
+        raise HistoryError.unreadable(_table(home), str(error)) from None
 
 
 def creation(ledger: Ledger) -> str:
     """Return the SQL that creates the table, and its schema, where they are missing."""
     if ledger.exists:
         return ""
-    schema = "" if ledger.schema_exists else f"CREATE SCHEMA {quote_name(ledger.schema)};\n"
-    return schema + _CREATE.format(table=_table(ledger.schema))
+    schema = "" if ledger.schema_exists else f"CREATE SCHEMA {quote_name(ledger.home.schema)};\n"
+    return schema + _CREATE.format(table=_table(ledger.home))
 
 
-def fence(schema: str, last: int) -> str:
+def fence(home: Home, last: int) -> str:
     """Return the SQL that fails, with `FENCE`, unless `last` is the number of the last row."""
-    return _FENCE.format(table=_table(schema), last=last, message=FENCE)
+    return _FENCE.format(table=_table(home), last=last, message=FENCE)
 
 
-def insertion(schema: str, number: int, entry: Entry) -> str:
+def insertion(home: Home, number: int, entry: Entry) -> str:
     """Return the SQL that adds a row. It belongs into the transaction that did the work."""
     # The script may have changed its role; what is recorded is still our doing.
     values = ", ".join(quote_value(value) for value in _values(number, entry))
-    return _INSERT.format(table=_table(schema), values=values)
+    return back_to(home.role) + _INSERT.format(table=_table(home), values=values)
 
 
 def _values(number: int, entry: Entry) -> tuple[str | int | float | None, ...]:
@@ -202,37 +203,37 @@ def _script(step: Step) -> str | None:
     return step.migration.up.text
 
 
-async def read_scripts(connection: asyncpg.Connection, schema: str, numbers: Sequence[int]) -> dict[int, str]:
+async def read_scripts(connection: asyncpg.Connection, home: Home, numbers: Sequence[int]) -> dict[int, str]:
     """Return the scripts of rows, by the rows' numbers, as they were when they were applied; small ones only."""
     if not numbers:
         return {}
     wanted = ", ".join(str(number) for number in numbers)
-    found = await fetch_rows(connection, _SCRIPTS.format(table=_table(schema), numbers=wanted))
+    found = await fetch_rows(connection, _SCRIPTS.format(table=_table(home), numbers=wanted), home.role)
     return {int(number or 0): script for number, script in found if script is not None}
 
 
-def progress_of(connection: asyncpg.Connection, schema: str, row: Recorded, checksum: str) -> RowProgress:
+def progress_of(connection: asyncpg.Connection, home: Home, row: Recorded, checksum: str) -> RowProgress:
     """Return what records how far an unfinished migration comes.
 
     Args:
         connection: Where it is run.
-        schema: Where the table is.
+        home: Where the table is.
         row: The migration's row.
         checksum: Its checksum now.
     """
     states = (row.state.value, _FINISHED[row.state].value)
-    begun = Begun(_table(schema), row.id, row.name, "state", states, row.statements, row.progress)
+    begun = Begun(_table(home), home.role, row.id, row.name, "state", states, row.statements, row.progress)
     return RowProgress(connection, begun, checksum)
 
 
 _FINISHED = {State.UNFINISHED: State.APPLIED, State.REVERTING: State.REVERTED}
 
 
-def _row(schema: str, fields: list[str | None]) -> Recorded:
+def _row(home: Home, fields: list[str | None]) -> Recorded:
     number, format_, written_by, version, name, kind, state, checksum, compatible, *done = fields
     count, progress, seconds, *further = done
     if int(format_ or 0) > FORMAT:
-        raise HistoryError.too_new(_table(schema), written_by)
+        raise HistoryError.too_new(_table(home), written_by)
     row = Recorded(
         None if version is None else Version.parse(version),
         name or "",
@@ -259,5 +260,5 @@ def _down(text: str | None, transaction: str | None, timeout: str | None) -> Par
     return Part("", text, Transaction(transaction), parse_duration(timeout) if timeout else None)
 
 
-def _table(schema: str) -> str:
-    return f"{quote_name(schema)}.{TABLE}"
+def _table(home: Home) -> str:
+    return f"{quote_name(home.schema)}.{TABLE}"

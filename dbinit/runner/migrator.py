@@ -54,7 +54,7 @@ async def plan_for(
         PlanError: It cannot be done.
     """
     if isinstance(request, Import):
-        return Plan() if done else await plan_import(connection, folder, list(ledger.rows), request.table)
+        return Plan() if done else await plan_import(connection, folder, ledger, request.table)
     return make_plan(request, folder, ledger.rows, done=done)
 
 
@@ -101,7 +101,7 @@ class Migrator:
                 await self._carry_out(connection, ledger, tasks)
             except OvertakenError:
                 await self._wait(connection, deadline)
-                ledger = await read_ledger(connection, ledger.schema, whole=takes_back(self._request))
+                ledger = await read_ledger(connection, ledger.home, whole=takes_back(self._request))
             else:
                 return
 
@@ -156,7 +156,8 @@ class Migrator:
         scripts: dict[Hook, list[Survey]] = {}
         for hook, parts in self._folder.hooks.items():
             scripts[hook] = [prepare_part(part, format_, context)[0] for part in parts]
-        return HookRunner(scripts, self._callbacks, whole=self._is_kept and not self._job.ran)
+        whole = self._is_kept and not self._job.ran
+        return HookRunner(scripts, self._callbacks, self._run.options.home.role, whole=whole)
 
     async def _wait(self, connection: asyncpg.Connection, deadline: float) -> None:
         options = self._run.options
@@ -173,7 +174,7 @@ class Migrator:
         if ledger.rows:
             return ledger
         sentinel = self._run.options.sentinel
-        present = await find(connection, ledger.schema, sentinel)
+        present = await find(connection, ledger.home, sentinel)
         unknown = bool(sentinel) and not isinstance(self._request, Baseline | Import)
         if unknown and (others := await other_histories(connection)):
             raise HistoryError(

@@ -100,14 +100,14 @@ class Parallel:
         try:
             if not self._ledger.exists:
                 await self._guard.execute(self._frame.opening() + "COMMIT")
-                self._ledger = await read_ledger(self._guard, self._frame.schema)
+                self._ledger = await read_ledger(self._guard, self._frame.home)
                 self._frame = Frame(self._ledger, self._options)
             await self._guard.execute(self._frame.opening() + "SET LOCAL idle_in_transaction_session_timeout = 0")
         except asyncpg.PostgresError as error:
             await rollback(self._guard)
             raise_if_overtaken(error)
             raise
-        ledger = await read_ledger(self._guard, self._frame.schema)
+        ledger = await read_ledger(self._guard, self._frame.home)
         if [row.stand for row in ledger.rows] != [row.stand for row in self._ledger.rows]:
             raise OvertakenError
 
@@ -170,7 +170,7 @@ class Parallel:
     async def _at_once(self, connection: asyncpg.Connection, task: Task) -> Ran:
         began = time.monotonic()
         try:
-            async with transaction(connection):
+            async with transaction(connection, self._frame.home.role):
                 if wanted := limits(self._options, task, "SET LOCAL"):
                     await connection.execute(wanted)
                 await self._hooks.run(Hook.BEFORE_EACH, connection, task)
@@ -196,7 +196,7 @@ class Parallel:
             row = await self._unfinished_row(connection, task)
             await self._hooks.run_alone(Hook.BEFORE_EACH, connection, task)
             await connection.execute(settings or "SELECT 1")
-            progress = progress_of(connection, self._frame.schema, row, task.step.checksum)
+            progress = progress_of(connection, self._frame.home, row, task.step.checksum)
             count = await Journey(connection, task.found, progress, _quiet, watcher).go()
             await self._hooks.run_alone(Hook.AFTER_EACH, connection, task)
             await connection.execute(RESET)
@@ -209,10 +209,10 @@ class Parallel:
             self._progress.tried[known.id] = task
         if task.path not in self._begun:
             number = self._next_number(task)
-            await connection.execute(insertion(self._frame.schema, number, Entry(task.step, begun_state(task))))
+            await connection.execute(insertion(self._frame.home, number, Entry(task.step, begun_state(task))))
             self._begun[task.path] = number
         # Read each time, as it comes further with each attempt.
-        ledger = await read_ledger(connection, self._frame.schema)
+        ledger = await read_ledger(connection, self._frame.home)
         return next(row for row in ledger.rows if row.id == self._begun[task.path])
 
     def _next_number(self, task: Task) -> int:

@@ -201,7 +201,7 @@ class Serial:
             await self._settle()
             return
         await rollback(self._connection)
-        ledger = await read_ledger(self._connection, self._frame.schema)
+        ledger = await read_ledger(self._connection, self._frame.home)
         if ledger.last <= self._frame.last:
             raise self._refused(error) from None
         self._frame.last += 1
@@ -237,7 +237,7 @@ class Serial:
             row = await self._unfinished_row(task, ledger)
             await self._hooks.run_alone(Hook.BEFORE_EACH, self._connection, task)
             await self._connection.execute((session and limits(self._options, task, "SET")) or "SELECT 1")
-            progress = progress_of(self._connection, self._frame.schema, row, task.step.checksum)
+            progress = progress_of(self._connection, self._frame.home, row, task.step.checksum)
             count = await Journey(self._connection, task.found, progress, self._step, guard).go()
             await self._hooks.run_alone(Hook.AFTER_EACH, self._connection, task)
             await self._connection.execute(RESET)
@@ -258,7 +258,7 @@ class Serial:
 
     async def _fenced(self, task: Task) -> Ledger:
         """Make sure that nobody has changed the history; return it."""
-        ledger = await read_ledger(self._connection, self._frame.schema)
+        ledger = await read_ledger(self._connection, self._frame.home)
         known = _begun_row(task)
         # Another starter may have gone on with it.
         if ledger.last != self._frame.last or (known and known.stand not in {row.stand for row in ledger.rows}):
@@ -271,12 +271,12 @@ class Serial:
             self._progress.tried[known.id] = task
             return known
         number = self._frame.last + 1
-        async with transaction(self._connection):
-            row = insertion(self._frame.schema, number, Entry(task.step, begun_state(task)))
+        async with transaction(self._connection, self._frame.home.role):
+            row = insertion(self._frame.home, number, Entry(task.step, begun_state(task)))
             await self._connection.execute((self._frame.creation() if not ledger.exists else "") + row)
             self._progress.tried[number] = task
         self._frame.last = number
-        return (await read_ledger(self._connection, self._frame.schema)).rows[-1]
+        return (await read_ledger(self._connection, self._frame.home)).rows[-1]
 
 
 def _begun_row(task: Task) -> Recorded | None:

@@ -13,6 +13,7 @@ from dbinit.failure import statement_error
 from dbinit.migrations.model import Hook
 from dbinit.migrations.preparation import Task
 from dbinit.readiness import Phase
+from dbinit.roles import acting_as
 from dbinit.transaction import rollback
 
 from .framing import CHECK_DEFERRED, RESET, RESET_SETTINGS, Frame, Progress, Ran, Run, begin, limits, log_ran, run_first
@@ -57,7 +58,8 @@ async def run_together(
             announce(run.step, task, number, len(tasks))
             ran.append(await _run(connection, task, run))
             progress.tried[frame.last + number] = task
-            await connection.execute(frame.record(ran[-1], frame.last + number) + RESET_SETTINGS)
+            record = frame.record(ran[-1], frame.last + number)
+            await connection.execute(record + RESET_SETTINGS + acting_as(frame.home.role))
             if not keep:
                 await _check_deferred(connection, task)
         if keep:

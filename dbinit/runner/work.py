@@ -146,7 +146,7 @@ class FolderWork:
                         advice="run `python -m dbinit` with a role that may create the schema",
                     )
                 await anyio.sleep(_WATCH_EVERY)
-                ledger = await read_ledger(connection, self._options.history_schema)
+                ledger = await read_ledger(connection, self._options.home)
 
     async def standings(self) -> Standings:
         """Tell how each migration stands; change nothing.
@@ -188,7 +188,7 @@ class FolderWork:
         async with self._opened() as (folder, connection, ledger):
             edited = [found for found in status(folder, ledger.rows) if found.status is Status.EDITED]
             numbers = [found.recorded.id for found in edited if found.recorded]
-            scripts = await read_scripts(connection, ledger.schema, numbers)
+            scripts = await read_scripts(connection, ledger.home, numbers)
         differences = {}
         for found in edited:
             if found.migration and found.recorded:
@@ -218,7 +218,7 @@ class FolderWork:
     async def _look(self, stack: AsyncExitStack, *, whole: bool) -> tuple[asyncpg.Connection, Ledger]:
         connection = await stack.enter_async_context(self._surroundings.connect())
         self._surroundings.step(Phase.CHECKING)
-        return connection, await read_ledger(connection, self._options.history_schema, whole=whole)
+        return connection, await read_ledger(connection, self._options.home, whole=whole)
 
     async def _load(self) -> Folder:
         options = self._options

@@ -18,10 +18,10 @@ _numbers = itertools.count()
 
 
 @contextmanager
-def fresh_database(server: Server) -> Iterator[str]:
-    """Create a database, and drop it in the end; yield its name."""
+def fresh_database(server: Server, template: str = "template1") -> Iterator[str]:
+    """Create a database, by default an empty one, and drop it in the end; yield its name."""
     name = f"test_{os.getpid()}_{next(_numbers)}"
-    asyncio.run(execute(server, f"CREATE DATABASE {name}"))
+    asyncio.run(execute(server, f"CREATE DATABASE {name} TEMPLATE {template}"))
     yield name
     asyncio.run(execute(server, f"DROP DATABASE {name} WITH (FORCE)"))
 

@@ -158,6 +158,8 @@ def test_the_process_environment_is_read_where_none_is_given(monkeypatch: pytest
         ("DBINIT_LOCK_WAIT", "5 min", "is not a duration"),
         ("DBINIT_SENTINEL", "a.b.c", "is not a table's name"),
         ("DBINIT_SENTINEL", ".users", "is not a table's name"),
+        ("DBINIT_SENTINEL", 'a"b', "is not a table's name"),
+        ("DBINIT_SENTINEL", '""', "is not a table's name"),
         ("DBINIT_ON_CHANGE", "ignore", "is not one of rerun, warn, fail"),
         ("DBINIT_MODE", "lazy", "is not one of background, blocking, verify"),
         ("DBINIT_ON_FAILURE", "retry", "is not one of exit, stay"),
