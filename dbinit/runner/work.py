@@ -209,8 +209,10 @@ class FolderWork:
             try:
                 await asyncio.wait((loading, looking), return_when=asyncio.FIRST_EXCEPTION)
                 opened = _Opened(await loading, *await looking)
-            except BaseException:
+            except BaseException as error:
                 looking.cancel()
+                if isinstance(error, asyncio.CancelledError):
+                    loading.cancel()
                 await asyncio.gather(loading, looking, return_exceptions=True)
                 raise
             yield opened
