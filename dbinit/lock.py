@@ -35,7 +35,7 @@ def lock_key(schema: str) -> int:
 
 def lock_or_fail(key: int) -> str:
     """Return the SQL that takes the lock for the transaction it stands in, or fails with `LOCKED`."""
-    taken = f"pg_catalog.pg_try_advisory_xact_lock({key}::bigint)"
+    taken = f"pg_catalog.pg_try_advisory_xact_lock('{key}'::bigint)"
     return f"SELECT CAST(CASE WHEN {taken} THEN '0' ELSE '{LOCKED}' END AS integer);\n"
 
 
@@ -82,7 +82,7 @@ async def locked_transaction(
 async def _begin(connection: asyncpg.Connection, key: int, wait: timedelta, on_wait: Callable[[], None]) -> None:
     # READ COMMITTED, whatever the default: what is read under the lock must be what its last holder committed.
     attempt = (
-        f"BEGIN ISOLATION LEVEL READ COMMITTED; SELECT 1 WHERE pg_catalog.pg_try_advisory_xact_lock({key}::bigint)"
+        f"BEGIN ISOLATION LEVEL READ COMMITTED; SELECT 1 WHERE pg_catalog.pg_try_advisory_xact_lock('{key}'::bigint)"
     )
     deadline = time.monotonic() + wait.total_seconds()
     pause = _POLL_FIRST
