@@ -1,7 +1,8 @@
 """Reads files of SQL as bytes in chunks: what is hashed is what runs.
 
-A small file is read once and kept. A large one is read again when it is run; its checksum is then taken again. The
-files that a script names are found within its own folder, and are read in the same way.
+A small file is read once and kept. A large one is read again when it is run, and each piece of it is compared with what
+was hashed before it is handed on. The files that a script names are found within its own folder, and are read in the
+same way.
 """
 
 import hashlib
@@ -101,7 +102,9 @@ class _Files:
         self._path = path
         self._root = root
         self._found: dict[str, Script] = {}
+        self._named: dict[str, Script] = {}
         self._sealed = False
+        self._place = ""
         self.names_others = False
         """Whether a script that was read names others."""
 
@@ -113,15 +116,22 @@ class _Files:
         if stat.S_ISFIFO(_mode(self._path)):
             with _pipe(self._path) as pipe:
                 return self._read(self._path, str(self._path), _spooled(pipe), Use.SCRIPT)
+        self._place = os.path.realpath(self._path)
         return self._read(
             self._path,
-            os.path.realpath(self._path),
+            self._place,
             partial(_open, self._path, compressed=_is_compressed(self._path, Use.SCRIPT)),
             Use.SCRIPT,
         )
 
     def seal(self) -> str:
-        """Return the checksum of all that was read; what was not part of it then is not read any more."""
+        """Return the checksum of all that was read; what was not part of it then is not read any more.
+
+        Raises:
+            SourceError: The link that leads to the script, as in a ConfigMap, has been set to another file meanwhile.
+        """
+        if self._place and os.path.realpath(self._path) != self._place:
+            raise SourceError.changed(self._path)
         self._sealed = True
         main, *others = (script.checksum for script in self._found.values())
         return hashlib.sha256("".join([main, *others]).encode()).hexdigest() if others else main
@@ -130,6 +140,12 @@ class _Files:
         """Return a file that the script in `folder` names."""
         wanted = Path(path).expanduser() if path.startswith("~") else Path(path)
         wanted = folder / wanted if use is Use.BESIDE else wanted
+        # What a name leads to is looked up once: a link may be set to another file meanwhile.
+        if (name := str(wanted)) not in self._named:
+            self._named[name] = self._look_up(wanted, use)
+        return self._named[name]
+
+    def _look_up(self, wanted: Path, use: Use) -> Script:
         key = os.path.realpath(wanted)
         if found := self._found.get(key):
             return found
@@ -167,10 +183,12 @@ class _Content:
         self._opened = opened
         self._kept: list[bytes] | None = []
         self._stamp: tuple[int, int] | None = None
+        self._marks: list[bytes] = []
         self.names_others = False
         digest, size, before = _Digest(), 0, b""
         for chunk in _chunks(path, opened, self._check):
             digest.add(chunk)
+            self._marks.append(digest.so_far)
             self.names_others = self.names_others or _names_files(before + chunk)
             before = chunk[-_LONGEST_NAME:]
             size += len(chunk)
@@ -190,9 +208,11 @@ class _Content:
         if self._kept is not None:
             yield from self._kept
             return
-        digest = _Digest()
+        digest, marks = _Digest(), iter(self._marks)
         for chunk in _chunks(self._path, self._opened, self._check):
             digest.add(chunk)
+            if digest.so_far != next(marks, None):
+                raise SourceError.changed(self._path)
             yield chunk
         if digest.end() != self.checksum:
             raise SourceError.changed(self._path)
@@ -225,6 +245,11 @@ class _Digest:
             self._held = b"\r" if chunk.endswith(b"\r") else b""  # perhaps the first half of a CRLF
             chunk = chunk.removesuffix(self._held).replace(b"\r\n", b"\n")
         self._hash.update(chunk)
+
+    @property
+    def so_far(self) -> bytes:
+        """What tells this beginning from others; a CR at its end is left to what follows."""
+        return self._hash.digest()
 
     def end(self) -> str:
         self._hash.update(self._held)

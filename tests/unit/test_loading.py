@@ -8,6 +8,7 @@ import pytest
 
 from dbinit.errors import SourceError
 from dbinit.runner.loading import load_folder
+from tests.kit.configmap import mount, update
 
 FIRST, SECOND = "001_one.sql", "002_two.sql"
 
@@ -65,4 +66,47 @@ def test_what_is_changed_while_it_is_read_is_named(
     assert caught.value.message == f"{changed[0]} was changed while it was read"
 
     monkeypatch.undo()
+    assert len(load_folder(folder, None, {}).migrations) == len((FIRST, SECOND))
+
+
+def test_a_configmap_is_read_in_one_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new = ({name: f"SELECT {number};".encode() for name in (FIRST, SECOND)} for number in (1, 2))
+    folder, read, switched = mount(tmp_path, old), os.read, list[int]()
+
+    def switch(descriptor: int, size: int) -> bytes:
+        if not switched:
+            switched.append(size)
+            update(folder, new)
+        return read(descriptor, size)
+
+    assert texts(folder) == list(old.values())
+    monkeypatch.setattr(os, "read", switch)
+    with pytest.raises(SourceError, match="was changed while it was read"):
+        load_folder(folder, None, {})
+    assert texts(folder) == list(new.values())
+
+
+def texts(folder: Path) -> list[bytes]:
+    return [migration.up.text.encode() for migration in load_folder(folder, None, {}).migrations]
+
+
+@pytest.mark.parametrize("leads_out", ["a file", "a file in a folder"])
+def test_a_link_that_leads_out_of_the_folder_is_refused(leads_out: str, folder: Path) -> None:
+    outside = folder.with_name("outside")
+    outside.mkdir()
+    (outside / "003_secret.sql").write_bytes(b"SELECT 'secret';")
+    place = folder if leads_out == "a file" else folder / "below"
+    place.mkdir(exist_ok=True)
+    (place / "003_secret.sql").symlink_to(outside / "003_secret.sql")
+
+    with pytest.raises(SourceError, match="leads out of the folder"):
+        load_folder(folder, None, {})
+
+
+def test_a_linked_folder_is_not_looked_into(folder: Path) -> None:
+    outside = folder.with_name("outside")
+    outside.mkdir()
+    (outside / "003_secret.sql").write_bytes(b"SELECT 'secret';")
+    (folder / "below").symlink_to(outside)
+
     assert len(load_folder(folder, None, {}).migrations) == len((FIRST, SECOND))

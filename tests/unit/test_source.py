@@ -12,6 +12,9 @@ from dbinit import source
 from dbinit.errors import ExitCode, SourceError
 from dbinit.model import Script
 from dbinit.source import checksum, read_script
+from dbinit.sql.context import Context
+from dbinit.sql.reader import Reader
+from tests.kit.configmap import mount, update
 
 
 def write(folder: Path, content: bytes) -> Path:
@@ -201,7 +204,7 @@ def test_a_large_file_that_changes_meanwhile_is_noticed(tmp_path: Path, monkeypa
         next(script.chunks())
 
 
-def test_a_large_file_that_changes_behind_its_times_is_noticed_at_its_end(
+def test_a_large_file_that_changes_behind_its_times_is_noticed_before_it_is_handed_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(source, "_KEPT", 0)
@@ -211,7 +214,26 @@ def test_a_large_file_that_changes_behind_its_times_is_noticed_at_its_end(
     file.write_bytes(b"SELECT 2;")
     os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
     with pytest.raises(SourceError, match="was changed while it was read"):
-        list(script.chunks())
+        next(script.chunks())
+
+
+FIRST, SECOND, THIRD = (b"SELECT 1;".ljust(1 << 14) + b"-- %d" % number for number in range(3))
+
+
+@pytest.mark.parametrize("after", [FIRST + THIRD, FIRST, FIRST + SECOND + THIRD])
+def test_of_a_large_file_only_what_was_hashed_is_handed_on(
+    after: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "_KEPT", 0)
+    monkeypatch.setattr(source, "_CHUNK", len(FIRST))
+    monkeypatch.setattr(source, "_stamp", lambda _: None)  # as for whoever sets the times back
+    file = write(tmp_path, FIRST + SECOND)
+    chunks = read_script(file, {}).chunks()
+    handed_on = [next(chunks)]
+    file.write_bytes(after)
+    with pytest.raises(SourceError, match="was changed while it was read"):
+        handed_on.extend(chunks)
+    assert (FIRST + SECOND).startswith(b"".join(handed_on))
 
 
 class Meddled(io.FileIO):
@@ -288,3 +310,73 @@ def test_a_pipe_is_read_to_its_end(tmp_path: Path) -> None:
     with subprocess.Popen(["/bin/sh", "-c", 'echo "SELECT 1;" > "$0"', str(path)]) as writer:
         assert text_of(read_script(path, {})) == "SELECT 1;\n"
     assert writer.returncode == 0
+
+
+# --- files that a script names ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mounted(tmp_path: Path) -> Path:
+    return mount(tmp_path, {"main.sql": b"\\ir part.sql\nSELECT 'main 1';", "part.sql": b"SELECT 'part 1';"})
+
+
+NEXT = {"main.sql": b"\\ir part.sql\nSELECT 'main 2';", "part.sql": b"SELECT 'part 2';"}
+
+
+def statements_of(script: Script) -> list[str]:
+    return [statement.text for statement in Reader(script, Context())]
+
+
+def test_a_script_of_a_configmap_is_read_with_what_it_names(mounted: Path) -> None:
+    before = read_script(mounted / "main.sql", {})
+    update(mounted, NEXT)
+    after = read_script(mounted / "main.sql", {})
+
+    assert statements_of(before) == ["SELECT 'part 1'", "SELECT 'main 1'"]
+    assert statements_of(after) == ["SELECT 'part 2'", "SELECT 'main 2'"]
+    assert before.checksum != after.checksum
+
+
+def test_two_versions_of_a_configmap_are_never_mixed(mounted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    find = source._Files.find  # noqa: SLF001 - between the script and what it names is no other place to step in
+
+    def late(*arguments: Any) -> Script:
+        update(mounted, NEXT)
+        return find(*arguments)
+
+    monkeypatch.setattr(source._Files, "find", late)  # noqa: SLF001 - as above
+    with pytest.raises(SourceError, match="was changed while it was read"):
+        read_script(mounted / "main.sql", {})
+
+
+@pytest.mark.parametrize("command", ["\\i '{}'", "\\ir '{}'", "\\include '{}'", "\\copy item from '{}'"])
+@pytest.mark.parametrize(
+    "named",
+    [
+        "{outside}/secret.sql",
+        "../outside/secret.sql",
+        "link.sql",
+        "linked/secret.sql",
+        "sub/../../outside/secret.sql",
+        "/proc/self/environ",
+        "/proc/self/root/{outside}/secret.sql",
+        "/proc/self/cwd/../outside/secret.sql",
+        "/dev/stdin",
+        "~/secret.sql",
+    ],
+)
+def test_nothing_outside_of_the_root_is_read(
+    named: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    for folder in (root / "sub", outside):
+        folder.mkdir(parents=True)
+    (outside / "secret.sql").write_bytes(b"SELECT 'secret';")
+    (root / "link.sql").symlink_to(outside / "secret.sql")
+    (root / "linked").symlink_to(outside)
+    monkeypatch.chdir(root)
+    monkeypatch.setenv("HOME", str(outside))
+    file = write(root, (command.format(named.format(outside=outside)) + "\n").encode())
+
+    with pytest.raises(SourceError, match="is not in the folder"):
+        read_script(file, {})
