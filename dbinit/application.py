@@ -90,7 +90,7 @@ async def apply(
                 log_notices(notices, script.path)
         else:
             async with connect() as guard:
-                session = await has_session(connection, guard, found)
+                session = await has_session(connection, guard, found, options.home.role)
                 async with locked_transaction(guard, key, options.lock_wait, on_wait), stopping_with(guard):
                     # The lock is idle while the work is done elsewhere, for as long as that takes.
                     await guard.execute("SET LOCAL idle_in_transaction_session_timeout = 0")

@@ -2,6 +2,7 @@
 
 import asyncpg
 
+from .errors import ScriptError
 from .rows import fetch_rows
 from .sql.survey import Survey, refuse_session
 from .threads import in_thread
@@ -13,20 +14,26 @@ _PROCESS = "SELECT pg_catalog.pg_backend_pid()"
 _IN_TURN = (True, False, False, True) * 3
 
 
-async def has_session(connection: asyncpg.Connection, other: asyncpg.Connection, found: Survey) -> bool:
+async def has_session(connection: asyncpg.Connection, other: asyncpg.Connection, found: Survey, role: str = "") -> bool:
     """Tell whether a connection keeps its session; where it does not, refuse a script that relies on that.
 
     Args:
         connection: Where the script is to be run step by step; outside of any transaction.
         other: Another connection, outside of any.
         found: The script.
+        role: The role that the script is to be run as; it is one of the session.
 
     Raises:
-        ScriptError: The script sets something of a session, and there is none to rely on.
+        ScriptError: The script sets something of a session, or a role is wanted, and there is none to rely on.
     """
     if not await _is_lent(connection, other):
         return True
     await in_thread(refuse_session, found)
+    if role:
+        raise ScriptError(
+            f"{found.script.path} is run step by step, and behind a pooler no session keeps the role {role} meanwhile",
+            advice="set DBINIT_MIGRATION_URL to the server itself, or to a pool in session mode",
+        )
     return False
 
 

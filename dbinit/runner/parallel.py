@@ -192,7 +192,7 @@ class Parallel:
         began = time.monotonic()
         async with self._connect() as watcher:
             settings = limits(self._options, task, "SET")
-            settings *= await has_session(connection, watcher, task.found)
+            settings *= await has_session(connection, watcher, task.found, self._frame.home.role)
             row = await self._unfinished_row(connection, task)
             await self._hooks.run_alone(Hook.BEFORE_EACH, connection, task)
             await connection.execute(settings or "SELECT 1")

@@ -250,7 +250,7 @@ class Serial:
         """Hold the lock on another connection, and tell besides whether ours has a session to set something in."""
         wait, on_wait = self._options.lock_wait, partial(tell_of_waiting, self._step)
         async with self._connect() as guard:
-            session = await has_session(self._connection, guard, found)
+            session = await has_session(self._connection, guard, found, self._frame.home.role)
             async with locked_transaction(guard, self._frame.key, wait, on_wait), stopping_with(guard):
                 # The lock is idle while the work is done elsewhere, for as long as that takes.
                 await guard.execute("SET LOCAL idle_in_transaction_session_timeout = 0")

@@ -1,6 +1,6 @@
 """Behind a real PgBouncer in transaction mode, where the next transaction may meet another server process."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -112,6 +112,47 @@ async def test_a_pool_in_session_mode_gives_one(server: Server, database_url: st
         report = await initialize(database_url.replace(f":{server.port}/", f":{port}/"), write(SESSION))
 
     assert report.outcome is Outcome.APPLIED
+
+
+@pytest.fixture
+async def owner(connection: asyncpg.Connection, database: str) -> AsyncIterator[str]:
+    """A role that owns the schema public."""
+    name = f"owner_{database}"
+    await connection.execute(f"CREATE ROLE {name}; ALTER SCHEMA public OWNER TO {name}")
+    yield name
+    await connection.execute(f"REASSIGN OWNED BY {name} TO postgres; DROP OWNED BY {name}; DROP ROLE {name}")
+
+
+@pytest.mark.parametrize("is_folder", [False, True], ids=["file", "folder"])
+async def test_a_role_is_left_in_no_session(
+    is_folder: bool,  # noqa: FBT001 - a parameter of the test
+    pooled_url: str,
+    owner: str,
+    connection: asyncpg.Connection,
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "migrations"
+    path.mkdir()
+    for name in ("001_item", "002_other"):
+        (path / f"{name}.sql").write_text(f'CREATE TABLE "{name}" ()')
+    before = await settings_of_the_pool(pooled_url)
+
+    chosen = path if is_folder else path / "001_item.sql"
+    outcomes = [(await initialize(pooled_url, chosen, sentinel="", role=owner)).outcome for _ in range(2)]
+
+    assert outcomes == [Outcome.APPLIED, Outcome.CURRENT]
+    assert await connection.fetchval("SELECT relowner::regrole::text FROM pg_class WHERE relname = '001_item'") == owner
+    assert await settings_of_the_pool(pooled_url) == before
+
+
+async def test_a_script_with_steps_is_refused_where_no_session_keeps_the_role(
+    pooled_url: str, owner: str, write: Write, connection: asyncpg.Connection
+) -> None:
+    with pytest.raises(ScriptError, match=f"no session keeps the role {owner}") as refused:
+        await initialize(pooled_url, write("CREATE TABLE item (); VACUUM item;"), role=owner)
+
+    assert "DBINIT_MIGRATION_URL" in refused.value.advice
+    assert await connection.fetchval("SELECT to_regclass('item')") is None
 
 
 def test_settings_in_the_url_are_refused_with_their_name(pooled_url: str, write: Write) -> None:
