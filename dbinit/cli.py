@@ -12,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
-from .console import print_error, print_result, print_statement, progress, set_up_logging
+from .console import Pace, print_error, print_result, print_statement, progress, set_up_logging
 from .durations import parse_duration
 from .errors import DbInitError, ExitCode, SourceError
 from .initializer import Initializer
@@ -26,6 +26,7 @@ __all__ = ["main"]
 logger = logging.getLogger("dbinit")
 
 _PATIENCE = 0.6  # seconds that a start has to end in when a signal has come, before its connections are cut
+_TELL_EVERY = 10.0  # seconds
 _URL = re.compile(r"['\"]?[\w+]+://.*", re.DOTALL)
 
 _DESCRIPTION = """\
@@ -288,14 +289,25 @@ async def _run(chosen: argparse.Namespace, hurry: list[Callable[[], None]]) -> i
     with progress(wanted=not (chosen.json or chosen.quiet)) as observer:
         initializer = Initializer(options, observer=observer)
         hurry.append(initializer.terminate)
+        telling = asyncio.ensure_future(_tell(observer)) if isinstance(observer, Pace) else None
         try:
             if chosen.command in FOLDER_VERBS and not initializer.is_folder:
                 raise _no_folder(options.migrations_path, chosen.command)
             answer = await VERBS[chosen.command](initializer, chosen)
         finally:
+            if telling:
+                telling.cancel()
             await initializer.close()
     print_result(answer.data, answer.lines, as_json=chosen.json)
     return answer.code
+
+
+async def _tell(pace: Pace) -> None:
+    """Log how far the work has come, from time to time, for as long as it takes."""
+    while True:
+        await asyncio.sleep(_TELL_EVERY)
+        if line := pace.line():
+            logger.info("%s", line)
 
 
 def _no_folder(path: str | os.PathLike[str], command: str) -> SourceError:

@@ -1,14 +1,16 @@
-"""What the command line shows: log lines, a bar on a terminal, and the result as text or JSON."""
+"""What the command line shows: log lines, how far the work has come, and the result as text or JSON."""
 
 import json
 import logging
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Any, TextIO
 
+from .durations import format_duration
 from .errors import DbInitError
 from .readiness import Phase, Readiness
 from .wording import printable
@@ -16,7 +18,7 @@ from .wording import printable
 if TYPE_CHECKING:
     from .sql.statement import Statement  # what most commands do without
 
-__all__ = ["print_error", "print_lines", "print_result", "print_statement", "progress", "set_up_logging"]
+__all__ = ["Pace", "print_error", "print_lines", "print_result", "print_statement", "progress", "set_up_logging"]
 
 
 def set_up_logging(*, quiet: bool) -> None:
@@ -28,10 +30,10 @@ def set_up_logging(*, quiet: bool) -> None:
 
 
 @contextmanager
-def progress(*, wanted: bool) -> Iterator[Callable[[Readiness], None] | None]:
-    """Yield an observer that draws a bar, or None where standard error is no terminal or rich is not installed."""
+def progress(*, wanted: bool) -> "Iterator[Callable[[Readiness], None] | Pace | None]":
+    """Yield an observer that draws a bar; where standard error is no terminal, one that can be asked for a line."""
     if not wanted or sys.stderr is None or not sys.stderr.isatty():
-        yield None
+        yield Pace() if wanted else None
         return
     with ExitStack() as stack:
         draw: Callable[[Readiness], None] | None = None
@@ -44,6 +46,37 @@ def progress(*, wanted: bool) -> Iterator[Callable[[Readiness], None] | None]:
                 draw(readiness)
 
         yield observe
+
+
+class Pace:
+    """Knows what is being applied, and for how long, to say it in a log from time to time."""
+
+    def __init__(self) -> None:
+        self._seen = Readiness()
+        self._since = time.monotonic()
+
+    def __call__(self, readiness: Readiness) -> None:
+        """Take note of a step."""
+        if _what(readiness) != _what(self._seen):
+            self._since = time.monotonic()
+        self._seen = readiness
+
+    def line(self) -> str:
+        """Return it as a line; empty where nothing is being applied."""
+        seen = self._seen
+        if seen.phase is not Phase.APPLYING:
+            return ""
+        done = f"statement {seen.statement} of {seen.statements}, " if seen.statement and seen.statements else ""
+        return f"{_title(seen)}: {done}{format_duration(time.monotonic() - self._since)}"
+
+
+def _what(readiness: Readiness) -> tuple[Phase, str, int]:
+    return readiness.phase, readiness.file, readiness.migration
+
+
+def _title(readiness: Readiness) -> str:
+    number = f"{readiness.migration}/{readiness.migrations} " if readiness.migrations else ""
+    return f"{number}{readiness.file}" + (f" ({readiness.detail})" if readiness.detail else "")
 
 
 def print_result(result: Mapping[str, Any], lines: Sequence[str] = (), *, as_json: bool) -> None:
@@ -118,13 +151,18 @@ def _open_bar(stack: ExitStack) -> Callable[[Readiness], None]:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
     except ImportError:
         return lambda _: None
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    title = TextColumn("{task.description}", markup=False)
+    columns = (title, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     bar = stack.enter_context(Progress(*columns, console=Console(stderr=True), transient=True))
-    task = bar.add_task("")
+    task = bar.add_task("", total=None)
+    shown: list[object] = []
 
     def draw(readiness: Readiness) -> None:
+        if shown != [what := _what(readiness)]:
+            shown[:] = [what]
+            bar.reset(task)  # the time, too
         done = max(readiness.statement - 1, 0)
-        bar.update(task, description=readiness.file, completed=done, total=readiness.statements or None)
+        bar.update(task, description=printable(_title(readiness)), completed=done, total=readiness.statements or None)
 
     return draw
 

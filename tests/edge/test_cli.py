@@ -1,6 +1,8 @@
 """`python -m dbinit` as a process: exit codes, output, signals."""
 
 import json
+import logging
+import re
 import signal
 import sys
 import time
@@ -11,7 +13,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from dbinit import ExitCode, __version__
+from dbinit import ExitCode, __version__, cli
 from dbinit.lock import lock_key
 from dbinit.settings import KNOWN_VARIABLES
 from tests.kit.network import dead_port, silent_peer
@@ -343,6 +345,19 @@ def test_a_log_file_gets_plain_lines(database_url: str, write: Write) -> None:
     assert end.err.splitlines()[3:] == [
         line for line in end.err.splitlines() if line.startswith(("Running", "Applied"))
     ]
+
+
+def test_a_log_tells_from_time_to_time_how_far_the_work_has_come(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli, "_TELL_EVERY", 0.02)
+    logger = logging.getLogger("dbinit")
+    for name in ("handlers", "propagate", "level"):  # which are as before then
+        monkeypatch.setattr(logger, name, getattr(logger, name))
+    (tmp_path / "001_one.sql").write_text("SELECT pg_sleep(0.2);\nVACUUM;\n")
+    assert cli.main(["--url", database_url, "--path", str(tmp_path)]) == ExitCode.OK
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("1/1 ")]
+    assert any(re.fullmatch(r"1/1 .*/001_one\.sql: statement 1 of 2, \d+ms", line) for line in told), told
 
 
 def test_without_rich_a_terminal_gets_plain_lines(database_url: str, write: Write) -> None:

@@ -3,13 +3,14 @@ import json
 import logging
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from dbinit.console import print_error, print_result, progress, set_up_logging
+from dbinit.console import Pace, print_error, print_result, progress, set_up_logging
 from dbinit.errors import DbInitError, SettingsError, StatementError
 from dbinit.model import Outcome, Report
 from dbinit.planning import Decision
@@ -155,11 +156,39 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.mark.parametrize(("wanted", "stream"), [(False, Terminal()), (True, io.StringIO())], ids=["unwanted", "no tty"])
-def test_where_no_bar_is_drawn(wanted: bool, stream: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: FBT001 - a table's column
-    monkeypatch.setattr(sys, "stderr", stream)
-    with progress(wanted=wanted) as observer:
+def test_nothing_is_drawn_where_nothing_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    with progress(wanted=False) as observer:
         assert observer is None
+
+
+def test_where_there_is_no_terminal_a_line_can_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 10.0, 15.0, 70.0, 71.5, 72.0])
+    monkeypatch.setattr("dbinit.console.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    first = Readiness(Phase.APPLYING, file="a.sql", migration=1, migrations=2, statements=7)
+    with progress(wanted=True) as pace:
+        assert isinstance(pace, Pace)
+        assert pace.line() == ""
+        pace(first)
+        assert pace.line() == "1/2 a.sql: 5s"
+        pace(replace(first, statement=3, detail="scanning 7%"))
+        assert pace.line() == "1/2 a.sql (scanning 7%): statement 3 of 7, 1m"
+        pace(replace(first, file="b.sql"))
+        pace(replace(first, file="b.sql", phase=Phase.READY))
+        assert pace.line() == ""
+
+
+def test_the_bar_says_which_migration_it_is_and_what_a_long_statement_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("rich")
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    with progress(wanted=True) as observer:
+        assert observer is not None
+        observer(Readiness(Phase.APPLYING, file="[red]a.sql", migration=2, migrations=3, detail="scanning 7%"))
+    assert "2/3 [red]a.sql (scanning 7%)" in terminal.getvalue()
 
 
 def test_on_a_terminal_the_bar_appears_once_statements_run(monkeypatch: pytest.MonkeyPatch) -> None:
