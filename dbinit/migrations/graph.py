@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from .model import Migration
 from .problems import Problem
+from .text import line_of
 from .version import Version
 
 __all__ = ["Graph", "dependencies", "order", "problems_of"]
@@ -47,23 +48,27 @@ def problems_of(migrations: Sequence[Migration]) -> list[Problem]:
     if all(migration.depends is None for migration in migrations):
         return []  # each needs the one before it, which is there
     graph = dependencies(migrations)
-    path_of = {migration.version: migration.up.path for migration in migrations if migration.version is not None}
+    migration_of = {migration.version: migration for migration in migrations if migration.version is not None}
     problems = [
-        Problem(path_of[version], f"it depends on {need}, and there is no migration with that version")
+        _problem(migration_of[version], f"it depends on {need}, and there is no migration with that version")
         for version, needs in graph.items()
         for need in needs
         if need not in graph
     ]
     selfish = [version for version, needs in graph.items() if version in needs]
-    problems += [Problem(path_of[version], "it depends on itself") for version in selfish]
+    problems += [_problem(migration_of[version], "it depends on itself") for version in selfish]
     known = {
         version: frozenset(need for need in needs if need in graph and need != version)
         for version, needs in graph.items()
     }
     if circle := _circle(known):
-        names = " -> ".join(path_of[version] for version in [*circle, circle[0]])
-        problems.append(Problem(path_of[circle[0]], f"migrations depend on each other in a circle: {names}"))
+        names = " -> ".join(migration_of[version].up.path for version in [*circle, circle[0]])
+        problems.append(_problem(migration_of[circle[0]], f"migrations depend on each other in a circle: {names}"))
     return problems
+
+
+def _problem(migration: Migration, message: str) -> Problem:
+    return Problem(migration.up.path, message, line_of(migration.up.text, "depends"))
 
 
 def _circle(graph: Graph) -> list[Version]:

@@ -10,7 +10,7 @@ from .annotations import read_annotations
 from .model import Hook, Kind, Migration, Part
 from .problems import Problem
 from .reading import Named, Reading, read_version
-from .text import FileText, holds_sql
+from .text import FileText, holds_sql, line_of
 
 __all__ = ["HOOK_NAMES", "is_native_name", "read_native"]
 
@@ -56,7 +56,8 @@ def _migration(named: Named) -> Migration:
     up = found.up.of_part(text.part(found.up_span))
     _refuse_empty(text, up)
     if found.up.compatible_with is not None and found.up.compatible_with >= named.version:
-        text.problems.append(Problem(text.path, "compatible-with names an older version than the migration's own"))
+        what = "compatible-with names an older version than the migration's own"
+        text.problems.append(Problem(text.path, what, line_of(text.text, "compatible-with")))
     down = None
     if found.down_at is not None:
         down = found.down.of_part(text.part(found.down_span))
@@ -94,7 +95,8 @@ def _lone_part(text: FileText, what: str) -> Part:
     if found.down_at is not None:
         text.problems.append(text.problem(found.down_at, f"{what} has no down part"))
     if found.up.depends is not None or found.up.compatible_with is not None:
-        text.problems.append(Problem(text.path, f"{what} can have neither depends nor compatible-with"))
+        line = line_of(text.text, "(?:depends|compatible-with)")
+        text.problems.append(Problem(text.path, f"{what} can have neither depends nor compatible-with", line))
     part = found.up.of_part(text.part())
     _refuse_empty(text, part)
     return part

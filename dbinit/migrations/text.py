@@ -6,7 +6,7 @@ from typing import NamedTuple
 from .model import File, Part, Transaction, checksum_of
 from .problems import Problem
 
-__all__ = ["BYTE_ORDER_MARK", "FileText", "Span", "base_name", "holds_sql"]
+__all__ = ["BYTE_ORDER_MARK", "FileText", "Span", "base_name", "holds_sql", "line_of"]
 
 # Patterns are kept as text and compiled when first needed: most files are one part, and begin with a letter.
 _LINE_END = r"\r\n|\n|\r"
@@ -78,6 +78,12 @@ class FileText:
     def checksum(self, *spans: Span) -> str:
         """Return the checksum of the spans; no span means the whole text."""
         return checksum_of("".join([self.text[span.start : span.end] for span in spans or (_WHOLE,)]))
+
+
+def line_of(text: str, word: str) -> int:
+    """Return the line of the first native annotation that begins with a word; 0 where there is none."""
+    found = re.search(rf"(?im)^--[ \t]*dbinit[ \t]*:?[ \t]*{word}\b", text)
+    return len(re.findall(_LINE_END, text[: found.start()])) + 1 if found else 0
 
 
 def holds_sql(text: str) -> bool:
