@@ -159,7 +159,7 @@ def _add_common(parser: argparse.ArgumentParser, **default: Any) -> None:
         help="the database (default: DBINIT_MIGRATION_URL or DATABASE_URL, which do not show in ps)",
         **default,
     )
-    parser.add_argument("--path", type=Path, help="the file or folder of SQL (default: MIGRATION_PATH)", **default)
+    parser.add_argument("--path", type=_path_in, help="the file or folder of SQL (default: MIGRATION_PATH)", **default)
     parser.add_argument(
         "--format",
         choices=[known.value for known in Format],
@@ -190,7 +190,7 @@ def _add_script(parser: argparse.ArgumentParser, **default: Any) -> None:
     )
     parser.add_argument(
         "--include-root",
-        type=Path,
+        type=_path_in,
         metavar="FOLDER",
         help="where files must be that the script includes (default: DBINIT_INCLUDE_ROOT, or the script's folder)",
         **default,
@@ -207,6 +207,12 @@ class _Collect(argparse.Action):
         if not sign or not name:
             parser.error(f"{self.option_strings[0]} needs a name and a value, as in name=value")
         setattr(namespace, self.dest, (*getattr(namespace, self.dest, ()), (name, value)))
+
+
+def _path_in(text: str) -> Path:
+    if not text:  # an unset variable of a shell, which must not mean the working directory
+        raise argparse.ArgumentTypeError("it is empty")
+    return Path(text)
 
 
 def _duration(text: str) -> timedelta:

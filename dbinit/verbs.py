@@ -12,7 +12,7 @@ from .console import print_lines
 from .errors import ExitCode, SettingsError, SourceError
 from .initializer import Initializer
 from .model import Applied, Report
-from .wording import counted
+from .wording import counted, one_line
 
 if TYPE_CHECKING:
     from .migrations.standing import Standing
@@ -37,15 +37,15 @@ class Answer(NamedTuple):
 
 async def _up(initializer: Initializer, chosen: argparse.Namespace) -> Answer:
     if not initializer.is_folder:
-        if chosen.target or chosen.dry_run or chosen.single_transaction:
+        if chosen.target is not None or chosen.dry_run or chosen.single_transaction:
             raise SettingsError(("--target, --dry-run and --single-transaction are for a folder of migrations",))
         return _reported(await initializer.initialize())
-    if not (chosen.target or chosen.dry_run or chosen.single_transaction):
+    if chosen.target is None and not (chosen.dry_run or chosen.single_transaction):
         return _reported(await initializer.initialize())
     from .migrations.request import Up  # noqa: PLC0415 - only here
 
     options = initializer.options
-    target = _version(chosen.target) if chosen.target else None
+    target = None if chosen.target is None else _version(chosen.target)
     request = Up(target, options.allow_missing, options.jobs, chosen.single_transaction, chosen.dry_run)
     return _reported(await initializer.migrate(request))
 
@@ -108,7 +108,7 @@ async def _status(initializer: Initializer, chosen: argparse.Namespace) -> Answe
     lines = [f"{folder.path}: {counted(len(rows), 'migration')}, {pending} pending ({folder.format.value})"]
     width = max((len(str(row["version"])) for row in rows), default=0)
     lines += [
-        f"  {row['version']:>{width}}  {row['status']:10}  {_when(found.recorded):20}  {row['name']}"
+        f"  {row['version']:>{width}}  {row['status']:10}  {_when(found.recorded):20}  {one_line(found.name)}"
         for row, found in zip(rows, standings, strict=True)
     ]
     code = ExitCode.FAILED if chosen.exit_code and pending else ExitCode.OK
@@ -142,7 +142,7 @@ async def _plan(initializer: Initializer, chosen: argparse.Namespace) -> Answer:
     from .migrations.request import Up  # noqa: PLC0415 - only here
 
     options = initializer.options
-    target = _version(chosen.target) if chosen.target else None
+    target = None if chosen.target is None else _version(chosen.target)
     tasks = await initializer.plan(Up(target, options.allow_missing))
     rows = [
         {
@@ -201,7 +201,7 @@ def new_migration(path: Path, format_name: str | None, name: str) -> Answer:
     from .runner.loading import load_folder  # noqa: PLC0415 - only here
 
     wanted = Format(format_name) if format_name else None
-    folder = load_folder(path, wanted, {}) if os.path.isdir(path) and _holds_something(path) else None  # noqa: PTH112 - may raise
+    folder = load_folder(path, wanted, {}, unfinished=True) if os.path.isdir(path) and _holds_something(path) else None  # noqa: PTH112 - may raise
     try:
         files = new_files(folder, folder.format if folder else wanted or Format.NATIVE, name, datetime.now(UTC))
     except ValueError as error:
@@ -218,10 +218,12 @@ def new_migration(path: Path, format_name: str | None, name: str) -> Answer:
 
 
 def _holds_something(path: Path) -> bool:
+    """Tell whether there is anything in a folder that a format could be seen by: a README is none."""
     try:
-        return any(path.iterdir())
+        found = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
     except OSError:
         return True  # which is told when it is read
+    return any(entry.suffix not in {"", ".md", ".txt"} or entry.is_dir() for entry in found)
 
 
 def _reported(report: Report) -> Answer:
@@ -231,7 +233,7 @@ def _reported(report: Report) -> Answer:
         width = max(len(found.version) for found in report.migrations)
         lines = [
             f"{found.action:6}  {found.version:>{width}}  {found.seconds * 1000:9.1f} ms"
-            f"  {found.statements:5}  {found.name}"
+            f"  {found.statements:5}  {one_line(found.name)}"
             for found in report.migrations
         ]
         statements = counted(report.statements, "statement")

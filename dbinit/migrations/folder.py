@@ -7,12 +7,14 @@ from dbinit.wording import one_line
 from . import graph
 from .detection import Detected, detect, is_read
 from .model import File, Folder, Format, Kind, Migration
-from .problems import FolderError, Problem
+from .problems import NO_STATEMENT, FolderError, Problem
 from .reading import Reading
 from .text import FileText
 from .version import ZERO
 
 __all__ = ["is_read", "read_folder"]
+
+_MISTAKES = {Format.GOOSE: (".go",), Format.NATIVE: (".SQL",)}
 
 
 def read_folder(
@@ -21,6 +23,7 @@ def read_folder(
     *,
     format: Format | None = None,  # noqa: A002 - the word everybody uses for it
     placeholders: Mapping[str, str] | None = None,
+    unfinished: bool = False,
 ) -> Folder:
     """Read a folder.
 
@@ -29,6 +32,7 @@ def read_folder(
         files: All files in it and below it, in any order; data only for those that `is_read` names.
         format: Whose rules to read it by. Default: what `detect` finds.
         placeholders: What stands for `${name}` in a folder of Flyway's. Default: nothing.
+        unfinished: Whether there may be migrations without a statement as yet. Default: that is a mistake.
 
     Raises:
         FolderError: Something is wrong with it; all mistakes are named.
@@ -43,7 +47,7 @@ def read_folder(
         problems.add(Problem(path, f"there is no migration in it, read as a folder of {detected.format.value}"))
     # What else is wrong with a file that is no text only follows from that.
     problems = {problem for problem in problems if problem in unreadable.get(problem.path, [problem])}
-    if problems:
+    if problems := {problem for problem in problems if not (unfinished and problem.message == NO_STATEMENT)}:
         raise FolderError(path, problems)
     return _in_order(path, detected, reading)
 
@@ -84,9 +88,12 @@ def _problems(texts: Sequence[FileText], reading: Reading) -> set[Problem]:
 
 
 def _counts(name: str, format: Format) -> bool:  # noqa: A002 - as above
-    """Tell whether a file is looked at: only Flyway looks into folders below, and hidden files are nobody's."""
+    """Tell whether a file is looked at: only Flyway looks into folders below, and hidden files are nobody's.
+
+    Some count by their names alone, which are mistakes.
+    """
     below = "/" in name and format is not Format.FLYWAY
-    read = is_read(name) or (format is Format.GOOSE and name.endswith(".go"))
+    read = is_read(name) or name.endswith(_MISTAKES.get(format, ()))
     return read and not below and not name.startswith(".")
 
 

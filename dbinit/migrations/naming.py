@@ -9,6 +9,7 @@ from .version import Version
 __all__ = ["new_files"]
 
 _NAME = re.compile(r"[A-Za-z0-9]+(?:[_-][A-Za-z0-9]+)*")
+_TOO_LARGE = {Format.GOOSE: 2**63, Format.SQLX: 2**63}
 _TIMESTAMP = re.compile(r"(?:19|20)[0-9]{12}")
 _FIRST = {
     Format.NATIVE: "001",
@@ -53,10 +54,12 @@ def _next_number(folder: Folder | None, format: Format, time: datetime) -> str: 
     if last is None:
         return _FIRST.get(format) or f"{time:%Y%m%d%H%M%S}"
     if _TIMESTAMP.fullmatch(last.text):
-        return max(f"{time:%Y%m%d%H%M%S}", _counted(last))
-    return _counted(last)
+        return max(f"{time:%Y%m%d%H%M%S}", _counted(last, format))
+    return _counted(last, format)
 
 
-def _counted(last: Version) -> str:
+def _counted(last: Version, format: Format) -> str:  # noqa: A002 - as above
+    if last[0] + 1 >= _TOO_LARGE.get(format, 2**64):
+        raise ValueError(f"no number is left behind {last}; rename that migration, or name the new one yourself")
     first = str(last[0] + 1)
     return first.zfill(len(re.split("[._]", last.text)[0]))

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from .annotations import read_annotations
 from .model import Hook, Kind, Migration, Part
-from .problems import Problem
+from .problems import NO_STATEMENT, Problem
 from .reading import Named, Reading, read_version
 from .text import FileText, holds_sql, line_of
 
@@ -31,7 +31,7 @@ def read_native(texts: Iterable[FileText]) -> Reading:
     ups: list[Migration] = []
     downs: list[tuple[Named, Part]] = []
     for text in texts:
-        if not text.file.name.endswith(".sql"):
+        if not text.file.name.endswith((".sql", ".SQL")):
             continue
         if match := _NAME.fullmatch(text.file.name):
             if version := read_version(text, match["version"], reading.problems):
@@ -104,4 +104,4 @@ def _lone_part(text: FileText, what: str) -> Part:
 
 def _refuse_empty(text: FileText, part: Part, offset: int = 0) -> None:
     if not text.problems and not holds_sql(part.text):
-        text.problems.append(text.problem(offset, "there is no SQL statement, only blanks or comments"))
+        text.problems.append(text.problem(offset, NO_STATEMENT))

@@ -5,7 +5,11 @@ from typing import NamedTuple
 
 from dbinit.errors import HistoryError, SourceError
 
-__all__ = ["FolderError", "PlanError", "Problem"]
+__all__ = ["NO_STATEMENT", "FolderError", "PlanError", "Problem"]
+
+
+NO_STATEMENT = "there is no SQL statement, only blanks or comments"
+"""What is wrong with a migration that is only begun."""
 
 
 class Problem(NamedTuple):

@@ -1,5 +1,6 @@
 """Reads the history that another tool keeps in the database, to take it over."""
 
+import logging
 from typing import NamedTuple
 
 import asyncpg
@@ -18,7 +19,9 @@ from dbinit.wording import counted
 
 from .ledger import Ledger
 
-__all__ = ["other_histories", "plan_import"]
+__all__ = ["other_histories", "plan_import", "warn_of_others"]
+
+logger = logging.getLogger("dbinit")
 
 _TABLES = """
 SELECT n.nspname, c.relname, a.attname
@@ -84,6 +87,15 @@ async def other_histories(connection: asyncpg.Connection) -> list[str]:
     """Return which tables of other tools' histories there are, with whose they are."""
     owners = [(owner_of(found.name, found.columns), found) for found in await _tables(connection, "")]
     return [f"{found} of {_name(owner)}" for owner, found in owners if owner]
+
+
+async def warn_of_others(connection: asyncpg.Connection, ledger: Ledger) -> None:
+    """Say in the log that another tool has a history of the database, where dbinit has none."""
+    if not ledger.rows and (others := await other_histories(connection)):
+        logger.warning(
+            "Another tool keeps a history in this database (%s), and dbinit has none: take it over with import",
+            ", ".join(others),
+        )
 
 
 def _name(owner: Format | str | None) -> str:

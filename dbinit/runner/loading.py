@@ -15,13 +15,20 @@ _READING = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 _PIECE = 1 << 20
 
 
-def load_folder(path: Path, format: Format | None, placeholders: Mapping[str, str]) -> Folder:  # noqa: A002 - its name
+def load_folder(
+    path: Path,
+    format: Format | None,  # noqa: A002 - its name
+    placeholders: Mapping[str, str],
+    *,
+    unfinished: bool = False,
+) -> Folder:
     """Read a folder.
 
     Args:
         path: The folder.
         format: Whose rules to read it by; None: those that it is found to follow.
         placeholders: What stands for `${name}` in a folder of Flyway's.
+        unfinished: Whether there may be migrations without a statement as yet. Default: that is a mistake.
 
     Raises:
         SourceError: It cannot be read, or something is wrong with what is in it; all mistakes are named.
@@ -36,7 +43,7 @@ def load_folder(path: Path, format: Format | None, placeholders: Mapping[str, st
         raise SourceError(
             f"{error.filename or path} cannot be read: {error.strerror}", advice="check the files and their permissions"
         ) from None
-    return read_folder(str(path), files, format=format, placeholders=placeholders)
+    return read_folder(str(path), files, format=format, placeholders=placeholders, unfinished=unfinished)
 
 
 def _files(folder: str) -> Iterator[tuple[str, str]]:

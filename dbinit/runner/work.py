@@ -157,7 +157,10 @@ class FolderWork:
         return await self._outlast(self._standings)
 
     async def _standings(self) -> Standings:
-        async with self._opened(whole=True) as (folder, _, ledger):
+        from .adoption import warn_of_others  # noqa: PLC0415 - as above
+
+        async with self._opened(whole=True) as (folder, connection, ledger):
+            await warn_of_others(connection, ledger)
             return Standings(folder, status(folder, ledger.rows))
 
     async def plan(self, request: "Request") -> "list[Task]":
@@ -169,9 +172,11 @@ class FolderWork:
         return await self._outlast(partial(self._planned, request))
 
     async def _planned(self, request: "Request") -> "list[Task]":
-        from .carrying import planned  # noqa: PLC0415 - not for a usual start
+        from .adoption import warn_of_others  # noqa: PLC0415 - not for a usual start
+        from .carrying import planned  # noqa: PLC0415 - as above
 
         async with self._opened(whole=not isinstance(request, Up)) as (folder, connection, ledger):
+            await warn_of_others(connection, ledger)
             return await planned(connection, folder, request, self._options, ledger)
 
     async def differences(self) -> dict[str, str]:

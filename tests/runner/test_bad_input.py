@@ -26,6 +26,7 @@ MISTAKES: dict[str, tuple[dict[str, str | bytes], str]] = {
     "two ways back": ({"004_x.sql": "SELECT 1;\n-- dbinit: down\nSELECT 1", "004_x.down.sql": "SELECT 1"}, "004_x"),
     "no text": ({"004_x.sql": b"SELECT '\xff'"}, "004_x.sql:1:9"),
     "a name that is none": ({"four.sql": "SELECT 1"}, "four.sql: this is no name of a migration"),
+    "a name that only Windows takes for one": ({"004_x.SQL": "SELECT 1"}, "004_x.SQL: this is no name of a migration"),
     "more than 64 bits": ({"18446744073709551616_x.sql": "SELECT 1"}, "has more than 64 bits"),
     "no number of seconds": ({"004_x.sql": "-- dbinit: lock-timeout soon\nSELECT 1"}, "004_x.sql:1:1: lock-timeout"),
     "files of another tool": ({"V4__x.sql": "SELECT 1"}, "V4__x.sql"),

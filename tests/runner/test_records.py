@@ -45,8 +45,11 @@ async def test_an_edited_repeatable_one_is_pending(project: Project) -> None:
 
 
 async def test_status_changes_nothing(project: Project, connection: asyncpg.Connection) -> None:
+    await connection.execute("CREATE TABLE schema_migrations (version text)")
     project.write(CHAIN)
-    assert project.run("status").code == ExitCode.OK
+    end = project.run("status")
+    assert end.code == ExitCode.OK
+    assert "(public.schema_migrations of dbmate), and dbinit has none: take it over with import" in end.err
     assert await connection.fetchval("SELECT to_regclass('dbinit_migrations')") is None
 
 
@@ -153,10 +156,14 @@ def test_a_new_migration_is_named_as_its_owner_names_it(name: str, project: Proj
 
 def test_a_new_migration_needs_no_database(project: Project) -> None:
     project.url = "postgresql://nobody@127.0.0.1:1/nothing"
+    project.write({".gitkeep": "", "README.md": "Migrations are to come."})
     end = project.run("new", "add books", "--json")
     assert end.code == ExitCode.OK, end.err
     assert said(end)["created"] == [project.path("001_add_books.sql")]
     assert project.run("new", "../evil").code == ExitCode.USAGE
+    assert project.run("new", "more").out == f"{project.path('002_more.sql')}\n"
+    project.write({f"{2**64 - 1}_last.sql": "SELECT 1"})
+    assert "no number is left behind 18446744073709551615" in project.run("new", "more").err
 
 
 async def test_an_error_is_json_too(project: Project) -> None:

@@ -80,6 +80,8 @@ async def test_a_target_is_the_last_one_applied(project: Project, connection: as
     await project.migrate(Up(target=Version.parse("2")))
     assert await history(connection) == [("001", "applied"), ("002", "applied")]
 
+    # An unset variable of a shell means neither all of them nor the working directory.
+    assert project.run("up", "--target", "").code == project.run("up", "--path", "").code == ExitCode.USAGE
     with pytest.raises(PlanError, match="there is no migration 7"):
         await project.migrate(Up(target=Version.parse("7")))
     await project.up()
