@@ -19,6 +19,7 @@ import asyncpg
 from .backoff import Verdict, classify, delays, is_connection_loss
 from .diagnosis import diagnose, role_reason, short_reason
 from .errors import ConnectError, ConnectionLostError, DemotedError, SettingsError, TlsError
+from .patience import set_limits
 from .probe import answers
 from .settings import InitOptions
 from .transaction import is_standby
@@ -32,8 +33,10 @@ _PROBE_EVERY = 0.15
 _ROLE_PAUSE = 1.0  # seconds between two looks whether a standby has been promoted
 _LEAST_LEFT = 0.2  # seconds: too little for another attempt
 _FAILURES = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, ValueError)
-# A dead peer is noticed within 25 s by default, instead of the kernel's two hours.
+# A dead peer is noticed within 25 s by default, instead of the kernel's two hours, or its quarter of an hour for what
+# has been sent to it.
 _KEEPALIVE = {"keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
+_USER_TIMEOUT = {"tcp_user_timeout": 25_000}  # milliseconds
 _TCP_OPTIONS = {
     "keepalives_idle": "TCP_KEEPIDLE",
     "keepalives_interval": "TCP_KEEPINTVL",
@@ -87,6 +90,7 @@ async def connected(
         SettingsError: The driver cannot use the URL.
     """
     connection = await _connect_with_backoff(url, options, on_attempt)
+    set_limits(connection, options.attempt_timeout(url), options.statement_timeout)
     try:
         yield connection
     except BaseException as error:
@@ -165,16 +169,19 @@ async def _connect_in_role(
 ) -> asyncpg.Connection:
     """Connect; where all that answer have another role than the one asked for, wait for a promotion."""
     clock = asyncio.get_running_loop().time
-    waiting = False
+    refusal: asyncpg.TargetServerAttributeNotMatched | None = None
     while True:
         try:
             return await _connect_once(url, min(options.attempt_timeout(url).total_seconds(), deadline - clock()))
-        except asyncpg.TargetServerAttributeNotMatched:
-            if deadline - clock() <= _LEAST_LEFT:
+        except asyncpg.TargetServerAttributeNotMatched as error:
+            if not refusal:
+                on_waiting()
+            refusal = error
+        except OSError:
+            if not refusal or deadline - clock() > _LEAST_LEFT:
                 raise
-        if not waiting:
-            waiting = True
-            on_waiting()
+        if deadline - clock() <= _LEAST_LEFT:
+            raise refusal  # which says more than that the last attempt ran out of time
         await anyio.sleep(min(random.uniform(_ROLE_PAUSE / 2, _ROLE_PAUSE), deadline - clock()))  # noqa: S311
 
 
@@ -251,7 +258,7 @@ def _check_certificates(url: DatabaseUrl) -> None:
 
 def set_keepalive(connection: asyncpg.Connection, url: DatabaseUrl) -> None:
     """Have a dead peer noticed as the URL says, by default within 25 s."""
-    wanted = {**_KEEPALIVE, **url.socket}
+    wanted = {**_KEEPALIVE, **_USER_TIMEOUT, **url.socket}
     # asyncpg offers no public way to the socket.
     transport = getattr(connection, "_transport", None)
     sock = transport.get_extra_info("socket") if transport else None

@@ -16,11 +16,12 @@ import asyncpg
 
 from .backoff import is_connection_loss
 from .failure import statement_error
+from .patience import committing, patient
 from .query import fetch_text
 from .sql.context import Note
 from .sql.facts import Company, Footing, company, footing
 from .sql.reader import Reader
-from .sql.statement import Statement, Wanted, unrunnable
+from .sql.statement import Result, Statement, Wanted, unrunnable
 from .sql.survey import Survey
 from .sql.text import hide_passwords
 
@@ -160,7 +161,8 @@ class _Run:
         self._notices.clear()
         began = time.monotonic()
         try:
-            await self._connection.execute(head + "\n;".join(statement.text for statement in batch))
+            with patient(self._connection, (statement.text for statement in batch)):
+                await self._connection.execute(head + "\n;".join(statement.text for statement in batch))
         except asyncpg.PostgresError as error:
             if is_connection_loss(error):
                 raise
@@ -191,13 +193,8 @@ class _Run:
         """Run a statement by itself, and then what it returns, if that is wanted."""
         self._notices.clear()
         try:
-            result = None
-            if statement.data is not None:
-                await self._copy(statement.text, statement.data)
-            elif statement.wanted is Wanted.NOTHING:
-                await self._connection.execute(statement.text)
-            else:
-                result = await fetch_text(self._connection, statement.text)
+            with patient(self._connection, [statement.text]):
+                result = await self._result(statement)
             self._log(statement, statement)
             for generated in statement.receive(result) if statement.receive and result else ():
                 await self.one(generated)
@@ -211,6 +208,15 @@ class _Run:
         except ValueError as error:
             raise unrunnable(statement.source, statement.offset, str(error)) from None
         self.done += 1
+
+    async def _result(self, statement: Statement) -> Result | None:
+        if statement.data is not None:
+            await self._copy(statement.text, statement.data)
+        elif statement.wanted is Wanted.NOTHING:
+            await self._connection.execute(statement.text)
+        else:
+            return await fetch_text(self._connection, statement.text)
+        return None
 
     async def _copy(self, statement: str, data: Iterator[bytes]) -> None:
         async def sent() -> AsyncIterator[bytes]:
@@ -251,7 +257,8 @@ async def execute_for(connection: asyncpg.Connection, message: str, where: str) 
     """Execute SQL of our own; what the server says meanwhile, as a deferred trigger may, is about `where`."""
     async with listening(connection) as notices:
         try:
-            await connection.execute(message)
+            with committing(connection):
+                await connection.execute(message)
         finally:
             log_notices(notices, where)
 

@@ -15,6 +15,7 @@ import asyncpg
 
 from .durations import format_duration
 from .errors import LockTimeoutError
+from .patience import unlimited
 from .quoting import quote_literal
 from .readiness import Phase, Step
 from .rows import fetch_rows
@@ -124,7 +125,8 @@ async def _drop_left_over(connection: asyncpg.Connection, index: Index) -> None:
             if building == "t":
                 continue
             logger.warning("The index %s is invalid, as its build has failed or was interrupted; dropping it", name)
-            await connection.execute(f"DROP INDEX CONCURRENTLY {name}")
+            with unlimited(connection):  # it waits for whoever uses the table
+                await connection.execute(f"DROP INDEX CONCURRENTLY {name}")
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
         logger.warning("An invalid index %s may be left: %s", index.name, error)
 

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 import anyio
 import asyncpg
 
+from .patience import committing
 from .roles import acting_as
 
 __all__ = [
@@ -39,7 +40,8 @@ async def ending_transaction(connection: asyncpg.Connection, *, reset: bool = Fa
     """
     try:
         yield
-        await connection.execute(f"COMMIT; {RESET}" if reset else "COMMIT")
+        with committing(connection):
+            await connection.execute(f"COMMIT; {RESET}" if reset else "COMMIT")
     except BaseException:
         await rollback(connection)
         raise

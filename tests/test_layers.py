@@ -80,6 +80,7 @@ FLOORS: dict[str, frozenset[str]] = {
         }
     ),
     "pure, on top of that": frozenset({"failure", "migrations.preparation", "validation"}),
+    "what input and output stand on": frozenset({"patience", "threads"}),
     "input and output": frozenset(
         {
             "peer",
@@ -92,7 +93,6 @@ FLOORS: dict[str, frozenset[str]] = {
             "runner.loading",
             "session",
             "source",
-            "threads",
             "transaction",
         }
     ),

@@ -11,6 +11,7 @@ from dbinit.executor import run_script
 from dbinit.migrations.model import Hook
 from dbinit.migrations.plan import Action
 from dbinit.migrations.preparation import Task
+from dbinit.patience import unlimited
 from dbinit.sql.survey import Survey
 from dbinit.transaction import transaction
 
@@ -127,7 +128,8 @@ class HookRunner:
         version = str(task.step.version) if task and task.step.version else ""
         name = task.step.name if task else ""
         try:
-            await callback(HookCall(hook, connection, task.path if task else "", version, name, error))
+            with unlimited(connection):
+                await callback(HookCall(hook, connection, task.path if task else "", version, name, error))
         except DbInitError:
             raise
         except Exception as failure:

@@ -23,6 +23,7 @@ from dbinit.lock import locked_transaction
 from dbinit.migrations.history import Recorded
 from dbinit.migrations.model import Hook
 from dbinit.migrations.preparation import Task
+from dbinit.patience import patient
 from dbinit.pooling import has_session
 from dbinit.readiness import Phase, Step
 from dbinit.sql.facts import Company, company, leaves_nothing
@@ -128,7 +129,8 @@ class Serial:
         message = closing + self._frame.opening(task) + "\n;".join([*texts, CHECK_DEFERRED, f"SAVEPOINT {_ENDED}"])
         notices.clear()
         try:
-            await self._connection.execute(message)
+            with patient(self._connection, texts):
+                await self._connection.execute(message)
         except asyncpg.PostgresError as error:
             if is_connection_loss(error):
                 raise

@@ -12,6 +12,7 @@ from dbinit.executor import execute_for, run_script
 from dbinit.failure import statement_error
 from dbinit.migrations.model import Hook
 from dbinit.migrations.preparation import Task
+from dbinit.patience import committing
 from dbinit.readiness import Phase
 from dbinit.roles import acting_as
 from dbinit.transaction import rollback
@@ -89,7 +90,8 @@ async def _commit(connection: asyncpg.Connection) -> None:
 async def _check_deferred(connection: asyncpg.Connection, task: Task) -> None:
     """Let PostgreSQL check what it would check at the commit, and be none the wiser."""
     try:
-        await connection.execute(_CHECK)
+        with committing(connection):
+            await connection.execute(_CHECK)
     except asyncpg.PostgresError as error:
         if is_connection_loss(error):
             raise

@@ -16,6 +16,7 @@ import pytest
 
 from dbinit import Initializer, Outcome, Phase, Readiness, Report, ServerUnreachableError
 from dbinit.embedded import installed_binaries
+from dbinit.lock import lock_key
 from tests.kit.faulty import FaultyProxy
 from tests.kit.patience import eventually_async
 from tests.kit.replication import Pair
@@ -67,6 +68,13 @@ def losses(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [message for message in caplog.messages if message.endswith("; connecting again")]
 
 
+async def said(caplog: pytest.LogCaptureFixture, text: str) -> None:
+    async def is_there() -> bool:
+        return text in caplog.text
+
+    await eventually_async(is_there)
+
+
 async def items(connection: asyncpg.Connection) -> list[int]:
     return [row["id"] for row in await connection.fetch("SELECT id FROM item ORDER BY id")]
 
@@ -76,13 +84,9 @@ async def assert_applied_once(connection: asyncpg.Connection) -> None:
     assert await connection.fetchval("SELECT count(*) FROM dbinit_history") == 1
 
 
-async def waits_at_the_gate(url: str) -> bool:
-    connection = await asyncpg.connect(url)
-    try:
-        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'advisory' AND datname = current_database()"
-        return bool(await connection.fetchval(waiting))
-    finally:
-        await connection.close()
+async def waits_at_the_gate(connection: asyncpg.Connection) -> bool:
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'advisory' AND datname = current_database()"
+    return bool(await connection.fetchval(waiting))
 
 
 @asynccontextmanager
@@ -92,7 +96,7 @@ async def at_the_gate(watch: str, url: str, path: Path, **changes: Any) -> "Asyn
     await keeper.execute(f"SELECT pg_advisory_lock({GATE})")
     start = asyncio.create_task(initialize(url, path, retry_attempts=5, **changes))
     try:
-        await eventually_async(partial(waits_at_the_gate, watch))
+        await eventually_async(partial(waits_at_the_gate, keeper))
         yield start
         with anyio.fail_after(30):
             await start
@@ -145,6 +149,54 @@ async def test_a_script_that_is_run_step_by_step_goes_on_where_it_was(
     assert (report.outcome, report.statements) == (Outcome.APPLIED, 7)
     assert await items(connection) == [1, 2, 3]
     assert line.cuts == 1
+
+
+# A peer that says nothing ---------------------------------------------------------------------------
+
+
+async def test_what_we_ask_ourselves_has_its_limit(
+    far_url: str, line: FaultyProxy, connection: asyncpg.Connection, write: Write, caplog: pytest.LogCaptureFixture
+) -> None:
+    await connection.execute("SELECT pg_advisory_lock($1)", lock_key("public"))
+    start = asyncio.create_task(initialize(far_url, write(SCRIPT), connect_timeout="500ms", retry_delay="100ms"))
+    await said(caplog, "Another starter holds the migration lock")
+    line.freeze()
+    await said(caplog, "broke: no answer in time; connecting again")
+    line.thaw()
+    await connection.execute("SELECT pg_advisory_unlock($1)", lock_key("public"))
+
+    with anyio.fail_after(30):
+        assert (await start).outcome is Outcome.APPLIED
+    assert await items(connection) == [1]
+
+
+async def test_a_statement_with_a_limit_is_waited_for_a_little_longer_than_that(
+    far_url: str, line: FaultyProxy, connection: asyncpg.Connection, write: Write, caplog: pytest.LogCaptureFixture
+) -> None:
+    await connection.execute(f"SELECT pg_advisory_lock({GATE})")
+    limits = {"connect_timeout": "1s", "statement_timeout": "2s", "retry_delay": "100ms"}
+    start = asyncio.create_task(initialize(far_url, write(GATED), **limits))
+    await eventually_async(partial(waits_at_the_gate, connection))
+    line.freeze()
+    await said(caplog, "broke: no answer in time; connecting again")
+    await connection.execute(f"SELECT pg_advisory_unlock({GATE})")
+    line.thaw()
+
+    with anyio.fail_after(30):
+        assert (await start).outcome is Outcome.APPLIED
+    assert await items(connection) == [1]
+
+
+@pytest.mark.parametrize("limit", [None, "10ms"])
+async def test_a_statement_takes_as_long_as_its_script_lets_it(
+    limit: str | None, database_url: str, write: Write, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = "SET LOCAL statement_timeout = 0;" if limit else ""
+    path = write(f"{first}SELECT 1;SELECT pg_sleep(0.7);")
+    report = await initialize(database_url, path, connect_timeout="500ms", statement_timeout=limit)
+
+    assert report.outcome is Outcome.APPLIED
+    assert losses(caplog) == []
 
 
 # The server -----------------------------------------------------------------------------------------
@@ -215,10 +267,3 @@ async def test_a_standby_is_enough_where_nothing_is_to_be_done(pair: Pair, write
     await pair.catch_up()
 
     assert (await initialize(pair.standby.url(), write(SCRIPT))).outcome is Outcome.CURRENT
-
-
-async def said(caplog: pytest.LogCaptureFixture, text: str) -> None:
-    async def is_there() -> bool:
-        return text in caplog.text
-
-    await eventually_async(is_there)
