@@ -29,7 +29,7 @@ asyncio.run(main())
 
 def imports(runs: int = 15) -> list[Row]:
     """Import `dbinit` and `dbinit.fastapi` in a fresh process, against what they are built on."""
-    pairs = [("dbinit", "asyncpg"), ("dbinit.fastapi", "asyncpg, fastapi")]
+    pairs = [("dbinit.initializer", "asyncpg"), ("dbinit.fastapi", "asyncpg, fastapi")]
     return [
         compare(
             f"python -c 'import {ours}'",

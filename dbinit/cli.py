@@ -27,7 +27,7 @@ logger = logging.getLogger("dbinit")
 
 _PATIENCE = 0.6  # seconds that a start has to end in when a signal has come, before its connections are cut
 _TELL_EVERY = 10.0  # seconds
-_URL = re.compile(r"['\"]?[\w+]+://.*", re.DOTALL)
+_URL = r"(?s)['\"]?[\w+]+://.*"
 
 _DESCRIPTION = """\
 Bring a PostgreSQL schema into being: connect with backoff, run the file of SQL exactly once however many start
@@ -108,7 +108,7 @@ class _Parser(argparse.ArgumentParser):
     """Does not repeat a URL that stands where none is expected: it holds the password."""
 
     def error(self, message: str) -> NoReturn:
-        super().error(_URL.sub("a URL, which goes behind --url", message))
+        super().error(re.sub(_URL, "a URL, which goes behind --url", message))
 
     def format_help(self) -> str:
         self.formatter_class = argparse.RawDescriptionHelpFormatter

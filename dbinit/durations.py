@@ -7,8 +7,9 @@ __all__ = ["format_duration", "parse_duration"]
 
 # Go's time.ParseDuration, https://pkg.go.dev/time#ParseDuration
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)", re.ASCII)
-_PLAIN = re.compile(r"\d+(?:\.\d*)?|\.\d+", re.ASCII)
+# Kept as text, and compiled when there is a duration to be read: most starts go without.
+_PART = r"(?a)(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)"
+_PLAIN = r"(?a)\d+(?:\.\d*)?|\.\d+"
 
 
 def parse_duration(text: str) -> timedelta:
@@ -18,10 +19,10 @@ def parse_duration(text: str) -> timedelta:
         ValueError: The text is no such duration.
     """
     text = text.strip()
-    if _PLAIN.fullmatch(text):
+    if re.fullmatch(_PLAIN, text):
         seconds = float(text)
     else:
-        parts = list(_PART.finditer(text))
+        parts = list(re.finditer(_PART, text))
         if not parts or "".join(part.group() for part in parts) != text:
             raise ValueError(f"{text!r} is not a duration; write it like 5s, 500ms, 1m30s, or 5 for seconds")
         seconds = sum(float(part[1]) * _UNITS[part[2]] for part in parts)

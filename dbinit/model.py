@@ -133,8 +133,7 @@ class Script(NamedTuple):
     key: str = ""
 
 
-@dataclass(frozen=True)
-class Applied:
+class Applied(NamedTuple):
     """A row of the history: one file that was applied, or adopted, once.
 
     Attributes:

@@ -10,7 +10,7 @@ from .roles import acting_as
 
 __all__ = ["fetch_columns", "fetch_rows"]
 
-_ESCAPE = re.compile(r"\\(.)")
+_ESCAPE = r"\\(.)"
 _ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 
 
@@ -60,4 +60,4 @@ async def _copied(connection: asyncpg.Connection, source: str, role: str) -> lis
 
 def _value(field: str) -> str | None:
     """Undo COPY's escapes, https://www.postgresql.org/docs/current/sql-copy.html (text format)."""
-    return None if field == "\\N" else _ESCAPE.sub(lambda match: _ESCAPES.get(match[1], match[1]), field)
+    return None if field == "\\N" else re.sub(_ESCAPE, lambda match: _ESCAPES.get(match[1], match[1]), field)

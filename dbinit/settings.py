@@ -20,7 +20,7 @@ __all__ = ["KNOWN_VARIABLES", "InitOptions"]
 
 _E = TypeVar("_E", bound=Enum)
 
-_VARIABLE_NAME = re.compile(r"[\w]+")  # what psql allows
+_VARIABLE_NAME = r"\w+"  # what psql allows
 
 _TRY_EMBEDDED = (
     "set it to postgresql://user:password@host:5432/database; to try dbinit without a server of your own,"
@@ -274,7 +274,7 @@ def _variables_of_script(value: object) -> Mapping[str, str]:
     if not isinstance(value, Mapping):
         raise ValueError("it must be a mapping of names to texts")  # noqa: TRY004 - one kind for all
     for name, text in value.items():
-        if not isinstance(name, str) or not _VARIABLE_NAME.fullmatch(name):
+        if not isinstance(name, str) or not re.fullmatch(_VARIABLE_NAME, name):
             raise ValueError(f"{name!r} is no name for a variable; use letters, digits and underscores only")
         if not isinstance(text, str) or "\0" in text:
             raise ValueError(f"the value of {name} is no text")

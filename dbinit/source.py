@@ -40,7 +40,7 @@ _CORRECT_PATH = "correct the path: \\i looks from the working directory, \\ir fr
 _SAVE_AS_UTF8 = "save the file as UTF-8"
 _OTHER_ENCODINGS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 # A command that names another file. As it is looked for in each chunk, the few bytes before that are kept.
-_NAMES_FILES = re.compile(rb"\\(?:i|ir|include|include_relative|copy)[ \t'\"]")
+_NAMES_FILES = rb"\\(?:i|ir|include|include_relative|copy)[ \t'\"]"
 _LONGEST_NAME = 20
 
 Open = Callable[[], IO[bytes]]
@@ -227,7 +227,7 @@ class _Content:
 
 def _names_files(chunk: bytes) -> bool:
     # The two that are looked for first are all but absent from what does not match.
-    return (b"\\i" in chunk or b"\\copy" in chunk) and _NAMES_FILES.search(chunk) is not None
+    return (b"\\i" in chunk or b"\\copy" in chunk) and re.search(_NAMES_FILES, chunk) is not None
 
 
 class _Digest:

@@ -6,7 +6,7 @@ A plan is made anew from the history each time: applying one and planning again 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from .history import History, Recorded, State
+from .history import History, Recorded
 from .model import Folder, Kind
 from .plan import Action, Plan, Step, step_of
 from .problems import PlanError
@@ -17,7 +17,6 @@ __all__ = ["RUNS", "Up", "plan_baseline", "plan_repair", "plan_up", "status", "u
 
 RUNS = (Status.PENDING, Status.LATE, Status.UNFINISHED)
 """How migrations stand that can be applied."""
-_DONE = (State.APPLIED, State.BASELINE)
 
 
 class Up(NamedTuple):
@@ -59,9 +58,6 @@ def plan_up(
         PlanError: A migration was edited or has vanished since it was applied, comes late, or the database is ahead
             of the files and does not say that it can be used by them; or there is no such target.
     """
-    rows = list(rows)
-    if target is None and _is_current(folder, rows):
-        return Plan()
     standings = survey(folder, History(rows), target)
     problems = _unknown_target(folder, target) + _conflicts(folder, standings, allow_missing=allow_missing)
     if problems:
@@ -72,25 +68,6 @@ def plan_up(
     notes = [f"{_name(standing)} comes late, behind newer ones" for standing in late]
     notes += [f"the database is ahead of the files, by {_name(standing)}" for standing in ahead]
     return Plan(tuple(steps), tuple(notes))
-
-
-def _is_current(folder: Folder, rows: Sequence[Recorded]) -> bool:
-    """Tell whether the rows are just those of the migrations, as they are and in their order: the usual start.
-
-    What does not look so simple may be current as well.
-    """
-    return (
-        len(rows) == len(folder.migrations)
-        and not folder.baselines
-        and all(
-            row.checksum == migration.checksum
-            and row.state in _DONE
-            and row.version == migration.version
-            and (row.version is not None or row.name == migration.name)
-            and row.kind is migration.kind
-            for row, migration in zip(rows, folder.migrations, strict=True)
-        )
-    )
 
 
 def _up_steps(

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from functools import partial
 from pathlib import Path
 
 from dbinit.errors import SourceError
@@ -91,10 +90,13 @@ def _read(path: str) -> bytes:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         before = os.fstat(descriptor)
-        data = b"".join(iter(partial(os.read, descriptor, before.st_size + 1), b""))
+        size = before.st_size
+        data = os.read(descriptor, size + 1)
+        while len(data) < size and (more := os.read(descriptor, size + 1)):
+            data += more
         after = os.fstat(descriptor)
     finally:
         os.close(descriptor)
-    if after.st_mtime_ns != before.st_mtime_ns or not len(data) == before.st_size == after.st_size:
+    if after.st_mtime_ns != before.st_mtime_ns or not len(data) == size == after.st_size:
         raise SourceError.changed(path)
     return data

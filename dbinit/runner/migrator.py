@@ -186,7 +186,7 @@ class Migrator:
                 f"the database has the table {sentinel}, but no history of migrations: its schema was there before",
                 advice=f"record where it stands with `python -m dbinit baseline VERSION`; {_ANYWAY}",
             )
-        return ledger._replace(schema_exists=present.schema)
+        return Ledger(ledger.home, ledger.fields, exists=ledger.exists, schema_exists=present.schema)
 
 
 _ANYWAY = "set DBINIT_SENTINEL to nothing to begin anyway"

@@ -99,12 +99,10 @@ class FolderWork:
 
     async def _migrate(self, request: "Request") -> Report:
         async with self._opened(whole=not isinstance(request, Up)) as (folder, connection, ledger):
-            self._surroundings.losses.seen([row.stand for row in ledger.rows])
-            if isinstance(request, Up) and not self._job and not (plan := _plan(request, folder, ledger)).steps:
-                for note in plan.notes:
-                    logger.warning("%s", note)
+            if isinstance(request, Up) and not self._job and _is_current(request, folder, ledger):
                 logger.info("Database already initialized, skipping migration")
                 return self._report(Outcome.CURRENT, ())
+            self._surroundings.losses.seen([row.stand for row in ledger.rows])
             return await self._carry_out(connection, folder, request, ledger)
 
     async def _carry_out(
@@ -238,6 +236,16 @@ class FolderWork:
     def _report(self, outcome: Outcome, ran: tuple[MigrationRun, ...]) -> Report:
         statements = sum(found.statements for found in ran)
         return Report(outcome, os.fspath(self._options.migrations_path), "", statements, 0.0, ran)
+
+
+def _is_current(request: Up, folder: Folder, ledger: Ledger) -> bool:
+    """Tell whether nothing is to be done, and say in the log what is remarkable about that."""
+    if request.target is None and ledger.is_just(folder):
+        return True
+    plan = _plan(request, folder, ledger)
+    for note in () if plan.steps else plan.notes:
+        logger.warning("%s", note)
+    return not plan.steps
 
 
 def _plan(request: Up, folder: Folder, ledger: Ledger) -> Plan:

@@ -1,13 +1,16 @@
 """Folders that cannot be used: one clear error each, before anything is touched."""
 
+import asyncio
 import json
 import os
+from datetime import timedelta
 from pathlib import Path
 
 import asyncpg
 import pytest
 
 from dbinit import ExitCode, SourceError
+from tests.kit.network import dead_port
 
 from .kit import CHAIN, Project
 
@@ -43,6 +46,15 @@ async def test_a_mistake_is_named_and_nothing_changed(
         await project.up()
     assert said in caught.value.message
     assert await connection.fetchval("SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace") == 0
+
+
+@pytest.mark.parametrize("attempts", [1, 0], ids=["where connecting fails", "where it is still tried"])
+async def test_a_mistake_waits_for_no_database_and_is_what_is_told(attempts: int, tmp_path: Path) -> None:
+    project = Project(tmp_path / "folder", f"postgresql://nobody@127.0.0.1:{dead_port()}/none")
+    project.write({"001_empty.sql": ""})
+    async with asyncio.timeout(10):
+        with pytest.raises(SourceError, match="there is no SQL statement"):
+            await project.up(retry_attempts=attempts, retry_delay=timedelta(minutes=1))
 
 
 def test_all_mistakes_are_named_at_once(project: Project) -> None:

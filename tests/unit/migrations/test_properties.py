@@ -12,6 +12,8 @@ from dbinit.migrations.plan import Action, Plan
 from dbinit.migrations.planner import plan_up
 from dbinit.migrations.reversal import plan_down
 from dbinit.migrations.version import Version
+from dbinit.model import Home
+from dbinit.runner.ledger import Ledger
 
 from .kit import folder
 
@@ -57,6 +59,23 @@ def carried_out(plan: Plan, rows: Iterable[Recorded]) -> list[Recorded]:
 
 def versions(rows: Iterable[Recorded]) -> set[Version | None]:
     return {row.version for row in History(rows).versioned}
+
+
+def stored(row: Recorded) -> list[str | None]:
+    """Return a row as it comes from the table."""
+    version = None if row.version is None else row.version.text
+    return ["1", "1", "0.1", version, row.name, row.kind.value, row.state.value, row.checksum, None, "1", "", "0"]
+
+
+@given(FOLDERS, st.data())
+def test_a_history_that_is_just_the_folder_leaves_nothing_to_do(found: dict[str, str], data: st.DataObject) -> None:
+    read = folder(found)
+    fields = [stored(row) for row in carried_out(plan_up(read, []), [])]
+    assert Ledger(Home("public"), fields).is_just(read)
+    place, column = data.draw(st.integers(0, len(fields) - 1)), data.draw(st.sampled_from([1, 3, 4, 5, 6, 7]))
+    fields[place][column] = "reverted"
+    assert not Ledger(Home("public"), fields).is_just(read)
+    assert not Ledger(Home("public"), fields[1:]).is_just(read)
 
 
 @given(FOLDERS)
