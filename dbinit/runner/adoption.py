@@ -12,16 +12,19 @@ from dbinit.migrations.model import Folder
 from dbinit.migrations.plan import Action, Plan, step_of
 from dbinit.migrations.problems import PlanError
 from dbinit.model import Format
-from dbinit.quoting import quote_literal, quote_name
+from dbinit.quoting import quote_literal, quote_name, split_name
 from dbinit.rows import fetch_rows
 from dbinit.transaction import read_only_transaction
 from dbinit.wording import counted
 
 from .ledger import Ledger
 
-__all__ = ["other_histories", "plan_import", "warn_of_others"]
+__all__ = ["UNUSUAL", "fresh_or_fail", "other_histories", "plan_import", "warn_of_others"]
 
 logger = logging.getLogger("dbinit")
+
+UNUSUAL = "dbinit: this asks for a closer look"
+"""What the server says, as the text of an invalid number, where `fresh_or_fail` fails."""
 
 _TABLES = """
 SELECT n.nspname, c.relname, a.attname
@@ -39,6 +42,15 @@ _READABLE = {
     Format.NATIVE: frozenset(Format),
     Format.GOLANG_MIGRATE: frozenset({Format.GOLANG_MIGRATE, Format.SQLX}),
 }
+
+
+_FRESH = """
+SELECT CAST(CASE WHEN EXISTS (
+    SELECT FROM pg_catalog.pg_namespace n WHERE n.nspname OPERATOR(pg_catalog.=) {schema}::pg_catalog.text
+) AND NOT EXISTS (
+    SELECT FROM pg_catalog.pg_class c WHERE c.relname OPERATOR(pg_catalog.=) ANY (ARRAY[{names}]::pg_catalog.text[])
+) THEN '0' ELSE '{message}' END AS integer);
+"""
 
 
 class _Table(NamedTuple):
@@ -96,6 +108,18 @@ async def warn_of_others(connection: asyncpg.Connection, ledger: Ledger) -> None
             "Another tool keeps a history in this database (%s), and dbinit has none: take it over with import",
             ", ".join(others),
         )
+
+
+def fresh_or_fail(schema: str, sentinel: str) -> str:
+    """Return the SQL that fails, with `UNUSUAL`, unless a history can simply be begun.
+
+    Args:
+        schema: Where; it has to be there.
+        sentinel: No table may be called so, or as a tool's history usually is; empty where that does not matter.
+    """
+    names = sorted({*NAMES, split_name(sentinel)[1]}) if sentinel else []
+    quoted = ", ".join(quote_literal(name) for name in names)
+    return _FRESH.format(schema=quote_literal(schema), names=quoted, message=UNUSUAL)
 
 
 def _name(owner: Format | str | None) -> str:

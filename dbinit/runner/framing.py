@@ -24,6 +24,7 @@ from dbinit.settings import InitOptions
 from dbinit.transaction import RESET, RESET_SETTINGS, rollback
 from dbinit.wording import counted
 
+from .adoption import UNUSUAL, fresh_or_fail
 from .hooks import HookRunner
 from .ledger import FENCE, Entry, Ledger, creation, fence, insertion
 
@@ -64,7 +65,7 @@ _VERBS = {Action.APPLY: "Applied", Action.RESUME: "Applied", Action.REVERT: "Too
 
 
 class OvertakenError(Exception):
-    """Another starter holds the lock, or has changed the history: it has to be read again."""
+    """Another starter holds the lock, or has changed the history, or more has to be looked at: it is read again."""
 
 
 class Run(NamedTuple):
@@ -141,16 +142,26 @@ class Frame:
 
     def creation(self) -> str:
         """Return what creates the history's table, and its schema, as long as that is to be done."""
-        return "" if self.last > 0 else creation(self._ledger)
+        return "" if self.last > 0 or self._ledger.exists else self.guard() + creation(self._ledger)
+
+    def guard(self) -> str:
+        """Return what fails where a history cannot simply be begun, unless that has been looked at already."""
+        return "" if self._ledger.looked else fresh_or_fail(self.home.schema, self._options.sentinel)
 
     def record(self, ran: Ran, number: int) -> str:
         """Return what records a step as done, as row `number`."""
-        entry = Entry(ran.task.step, done_state(ran.task), ran.statements, ran.seconds)
-        return insertion(self.home, number, entry)
+        return self._row(ran.task, number, ran.statements, ran.seconds)
 
     def closing(self, ran: Ran) -> str:
         """Return what records a step and commits it."""
         return self.record(ran, self.last + 1) + "COMMIT; " + RESET
+
+    def ending(self, task: Task, statements: int) -> str:
+        """Return what stands in the same message behind a whole script, and records and commits it."""
+        return self._row(task, self.last + 1, statements, None) + "COMMIT; " + RESET
+
+    def _row(self, task: Task, number: int, statements: int, seconds: float | None) -> str:
+        return insertion(self.home, number, Entry(task.step, done_state(task), statements, seconds))
 
 
 async def begin(connection: asyncpg.Connection, frame: Frame) -> None:
@@ -235,5 +246,5 @@ def raise_if_overtaken(error: asyncpg.PostgresError) -> None:
     """Raise `OvertakenError` where that is why `opening`, sent alone, failed."""
     message = getattr(error, "message", None) or ""
     created = error.sqlstate in {"42P06", "42P07"}  # the schema or the table, by another starter meanwhile
-    if LOCKED in message or FENCE in message or created:
+    if LOCKED in message or FENCE in message or UNUSUAL in message or created:
         raise OvertakenError from None

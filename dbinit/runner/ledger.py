@@ -83,9 +83,13 @@ _KINDS: dict[str | None, Kind] = {kind.value: kind for kind in Kind}
 _OTHER_SHAPE = (asyncpg.UndefinedColumnError, asyncpg.UndefinedFunctionError, asyncpg.WrongObjectTypeError)
 _INSERT = """\
 INSERT INTO {table} (id, format, version, name, kind, state, checksum, script, compatible_with, down,
-    down_transaction, down_lock_timeout, statements, seconds, host, dbinit_version)
+    down_transaction, down_lock_timeout, statements, host, dbinit_version, seconds)
 VALUES ({values});
 """
+_SECONDS = (
+    "pg_catalog.date_part('epoch',"
+    " pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) pg_catalog.transaction_timestamp())"
+)
 _FENCE = """\
 SELECT CAST(CASE WHEN (SELECT COALESCE(pg_catalog.max(id), 0) FROM {table}) OPERATOR(pg_catalog.=) {last}::bigint
     THEN '0' ELSE '{message}' END AS integer);
@@ -105,15 +109,23 @@ class Ledger:
         fields: Its rows as they are stored, in any order.
         exists: Whether there is such a table.
         schema_exists: Whether there is such a schema, as far as somebody has looked.
+        looked: Whether somebody has looked for that, and for what is in the database already.
     """
 
     def __init__(
-        self, home: Home, fields: Sequence[list[str | None]] = (), *, exists: bool = True, schema_exists: bool = True
+        self,
+        home: Home,
+        fields: Sequence[list[str | None]] = (),
+        *,
+        exists: bool = True,
+        schema_exists: bool = True,
+        looked: bool = False,
     ) -> None:
         self.home = home
         self.fields = fields
         self.exists = exists
         self.schema_exists = schema_exists
+        self.looked = looked
 
     @cached_property
     def rows(self) -> list[Recorded]:
@@ -148,12 +160,15 @@ class Ledger:
 
 
 class Entry(NamedTuple):
-    """What a new row says of a step; the server adds when and by whom, `insertion` where and by which version."""
+    """What a new row says of a step; the server adds when and by whom, `insertion` where and by which version.
+
+    Without `seconds` they are those since the transaction began, by the server's clock.
+    """
 
     step: Step
     state: State
     statements: int = 0
-    seconds: float = 0.0
+    seconds: float | None = 0.0
 
 
 async def read_ledger(connection: asyncpg.Connection, home: Home, *, whole: bool = False) -> Ledger:
@@ -202,11 +217,12 @@ def fence(home: Home, last: int) -> str:
 def insertion(home: Home, number: int, entry: Entry) -> str:
     """Return the SQL that adds a row. It belongs into the transaction that did the work."""
     # The script may have changed its role; what is recorded is still our doing.
+    seconds = _SECONDS if entry.seconds is None else repr(entry.seconds)
     values = ", ".join(quote_value(value) for value in _values(number, entry))
-    return back_to(home.role) + _INSERT.format(table=_table(home), values=values)
+    return back_to(home.role) + _INSERT.format(table=_table(home), values=f"{values}, {seconds}")
 
 
-def _values(number: int, entry: Entry) -> tuple[str | int | float | None, ...]:
+def _values(number: int, entry: Entry) -> tuple[str | int | None, ...]:
     step = entry.step
     found = step.migration or step.recorded
     compatible = found.compatible_with if found else None
@@ -225,7 +241,6 @@ def _values(number: int, entry: Entry) -> tuple[str | int | float | None, ...]:
         down.transaction.value if down else None,
         format_duration(down.lock_timeout.total_seconds()) if down and down.lock_timeout else None,
         entry.statements,
-        entry.seconds,
         socket.gethostname(),
         __version__,
     )

@@ -87,6 +87,8 @@ class Migrator:
             DbInitError: It could not be done; the error says what was.
         """
         deadline = time.monotonic() + self._run.options.lock_wait.total_seconds()
+        # Usually nobody was here before, and it is enough to make sure of that in the first transaction.
+        careful = not isinstance(self._request, Up) or self._request.jobs > 1 or ledger.exists
         while True:
             plan = await plan_for(connection, self._folder, self._request, ledger, done=self._job.steps)
             for note in plan.notes:
@@ -94,12 +96,14 @@ class Migrator:
             if not plan.steps:
                 await self._conclude(connection)
                 return
-            ledger = await self._look_around(connection, ledger)
+            if careful and not ledger.rows:
+                ledger = await self._look_around(connection, ledger)
             tasks = await in_thread(prepare, plan.steps, self._folder.format, self._context)
             await in_thread(check_syntax, tasks)
             try:
                 await self._carry_out(connection, ledger, tasks)
             except OvertakenError:
+                careful = True
                 await self._wait(connection, deadline)
                 ledger = await read_ledger(connection, ledger.home, whole=takes_back(self._request))
             else:
@@ -171,8 +175,6 @@ class Migrator:
 
         Return the history with whether the schema for it is there.
         """
-        if ledger.rows:
-            return ledger
         sentinel = self._run.options.sentinel
         present = await find(connection, ledger.home, sentinel)
         unknown = bool(sentinel) and not isinstance(self._request, Baseline | Import)
@@ -186,7 +188,7 @@ class Migrator:
                 f"the database has the table {sentinel}, but no history of migrations: its schema was there before",
                 advice=f"record where it stands with `python -m dbinit baseline VERSION`; {_ANYWAY}",
             )
-        return Ledger(ledger.home, ledger.fields, exists=ledger.exists, schema_exists=present.schema)
+        return Ledger(ledger.home, ledger.fields, exists=ledger.exists, schema_exists=present.schema, looked=True)
 
 
 _ANYWAY = "set DBINIT_SENTINEL to nothing to begin anyway"

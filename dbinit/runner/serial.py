@@ -26,7 +26,7 @@ from dbinit.migrations.preparation import Task
 from dbinit.patience import patient
 from dbinit.pooling import has_session
 from dbinit.readiness import Phase, Step
-from dbinit.sql.facts import Company, company, leaves_nothing
+from dbinit.sql.facts import Company, company, leaves_nothing, may_speak
 from dbinit.sql.statement import Statement
 from dbinit.sql.survey import Survey
 from dbinit.stepwise import Journey
@@ -99,7 +99,7 @@ class Serial:
             try:
                 for number, task in enumerate(tasks, start=1):
                     announce(self._step, task, number, len(tasks))
-                    await self._take(task, notices)
+                    await self._take(task, notices, is_last=number == len(tasks))
                 await self._settle()
             except BaseException as error:
                 await rollback(self._connection)
@@ -107,12 +107,12 @@ class Serial:
                     self._progress.failed.append(tasks[len(self._progress.ran)])
                 raise
 
-    async def _take(self, task: Task, notices: list[asyncpg.PostgresLogMessage]) -> None:
+    async def _take(self, task: Task, notices: list[asyncpg.PostgresLogMessage], *, is_last: bool) -> None:
         if task.stepwise:
             await self._settle()
             await self._step_by_step(task)
         elif not self._hooks.beside and (statements := _quick(task)) is not None:
-            await self._at_once(task, statements, notices)
+            await self._at_once(task, statements, notices, ends=is_last and _can_end(statements))
         else:
             await self._settle()
             await self._with_care(task)
@@ -120,13 +120,19 @@ class Serial:
     # --- in one transaction -----------------------------------------------------------------------------------------
 
     async def _at_once(
-        self, task: Task, statements: Sequence[Statement], notices: list[asyncpg.PostgresLogMessage]
+        self,
+        task: Task,
+        statements: Sequence[Statement],
+        notices: list[asyncpg.PostgresLogMessage],
+        *,
+        ends: bool,
     ) -> None:
-        """Commit the step before and run this one, in one message."""
+        """Commit the step before and run this one, in one message, and commit this one as well where it `ends`."""
         began = time.monotonic()
         closing, self._frame.last = self._closing()
         texts = [found.text for found in statements]
-        message = closing + self._frame.opening(task) + "\n;".join([*texts, CHECK_DEFERRED, f"SAVEPOINT {_ENDED}"])
+        end = self._ending(task, len(statements)) if ends else f"SAVEPOINT {_ENDED}"
+        message = closing + self._frame.opening(task) + "\n;".join([*texts, CHECK_DEFERRED, end])
         notices.clear()
         try:
             with patient(self._connection, texts):
@@ -139,7 +145,11 @@ class Serial:
             return
         self._settled()
         self._open = _Open(task, len(statements), began, f"RELEASE SAVEPOINT {_ENDED};\n")
-        if notices and statements and all(leaves_nothing(found.text) for found in statements):
+        if ends:
+            log_notices(notices, place_of(statements))
+            self._frame.last += 1
+            self._settled()
+        elif notices and statements and all(leaves_nothing(found.text) for found in statements):
             await rollback(self._connection)
             self._open = None
             await self._with_care(task)
@@ -163,6 +173,10 @@ class Serial:
         await self._hooks.run(Hook.AFTER_EACH, self._connection, task)
         self._open = _Open(task, count, began)
         await self._settle()
+
+    def _ending(self, task: Task, statements: int) -> str:
+        self._progress.tried[self._frame.last + 1] = task
+        return self._frame.ending(task, statements)
 
     def _closing(self) -> tuple[str, int]:
         """Return what records and commits the step that is open, and the number of the history's last row then."""
@@ -265,6 +279,12 @@ class Serial:
         # Another starter may have gone on with it.
         if ledger.last != self._frame.last or (known and known.stand not in {row.stand for row in ledger.rows}):
             raise OvertakenError
+        if not ledger.exists and (guard := self._frame.guard()):
+            try:
+                await self._connection.execute(guard)
+            except asyncpg.PostgresError as error:
+                raise_if_overtaken(error)
+                raise
         return ledger
 
     async def _unfinished_row(self, task: Task, ledger: Ledger) -> Recorded:
@@ -298,6 +318,12 @@ def _quick(task: Task) -> Sequence[Statement] | None:
         return ()
     plain = task.found.plain
     return plain if plain is not None and all(_shares(statement.text) for statement in plain) else None
+
+
+def _can_end(statements: Sequence[Statement]) -> bool:
+    """Tell whether a script may be committed unseen: nothing is to be said that would be said again of a statement."""
+    texts = [statement.text for statement in statements]
+    return not any(map(may_speak, texts)) or not all(map(leaves_nothing, texts))
 
 
 def _shares(statement: str) -> bool:

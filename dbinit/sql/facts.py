@@ -17,6 +17,7 @@ __all__ = [
     "generates_alone",
     "leading_words",
     "leaves_nothing",
+    "may_speak",
     "needs_session",
     "reads_copy_data",
     "refusal",
@@ -77,6 +78,7 @@ _FILLS = re.compile(
     r"\b(?:table|materialized)\b.*?\bas\b[\s(]*(?:select|with|values|table|execute)\b|\b(?:next|set)val\b",
     re.IGNORECASE | re.DOTALL,
 )
+_SPEAKS = re.compile(r"\b(?:if|cascade|inherits|raise)\b|%type\b", re.IGNORECASE)
 _ENCODING = re.compile(
     r"set\s+(?:(?:session|local)\s+)?(?:client_encoding\s*(?:=|\bto\b)|names)\s*['\"]?([\w-]+)"
     r"|select\s+(?:pg_catalog\s*\.\s*)?set_config\s*\(\s*'client_encoding'\s*,\s*'([\w-]+)'"
@@ -161,6 +163,11 @@ def leaves_nothing(statement: str) -> bool:
     """Tell whether nothing is left of a statement once its transaction is rolled back, so that it can be run again."""
     words = list(islice(leading_words(statement), 2))
     return company(statement) is Company.DEFINITIONS or words in _STAND_ALONE[1:]
+
+
+def may_speak(statement: str) -> bool:
+    """Tell whether PostgreSQL often has something to say of such a statement that is no error."""
+    return _SPEAKS.search(statement) is not None
 
 
 def refusal(statement: str) -> str:
