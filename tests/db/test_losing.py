@@ -151,6 +151,20 @@ async def test_a_script_that_is_run_step_by_step_goes_on_where_it_was(
     assert line.cuts == 1
 
 
+async def test_a_script_stops_when_the_lock_beside_it_is_lost(
+    connection: asyncpg.Connection, database_url: str, write: Write, caplog: pytest.LogCaptureFixture
+) -> None:
+    key = lock_key("public")
+    held = f"objid = {key & 0xFFFFFFFF} AND classid = {key >> 32 & 0xFFFFFFFF}"
+    async with at_the_gate(database_url, database_url, write(f"{STEPS}{GATED.removeprefix(SCRIPT)}")) as start:
+        assert await connection.fetchval(f"SELECT pg_terminate_backend(pid) FROM pg_locks WHERE {held}")
+        await said(caplog, "the connection that held the migration lock was closed; connecting again")
+        await connection.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE objid = $1 AND granted", GATE)
+
+    assert start.result().outcome is Outcome.APPLIED
+    assert await items(connection) == [1, 2, 3]
+
+
 # A peer that says nothing ---------------------------------------------------------------------------
 
 
