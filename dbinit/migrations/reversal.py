@@ -107,8 +107,14 @@ def plan_redo(folder: Folder, rows: Iterable[Recorded]) -> Plan:
 
 def plan_again(folder: Folder, rows: Iterable[Recorded], done: Sequence[Step]) -> Plan:
     """Plan what is left of a redo of which some steps, one at least, have been taken."""
-    again = (found for found in status(folder, rows) if found.version == done[0].version and found.status in RUNS)
-    return Plan(tuple(up_step(found, frozenset()) for found in again))
+    rows = tuple(rows)
+    known = History(rows).rows
+    steps: list[Step] = []
+    for found in status(folder, rows):
+        goes_with_it = found.version is None and found.migration and found.migration.key in known
+        if found.status in RUNS and (goes_with_it or found.version == done[0].version):
+            steps.append(up_step(found, frozenset({len(steps) - 1}) if steps else frozenset()))
+    return Plan(tuple(steps))
 
 
 def _name(row: Recorded) -> str:

@@ -96,18 +96,19 @@ async def test_what_runs_statement_by_statement_is_gone_on_with(
     assert await relations(connection) == {"one", "one_pkey"}
 
 
-@pytest.mark.parametrize("number", [1, 3])
+@pytest.mark.parametrize("number", [1, 3, 5])
 async def test_a_redo_is_not_left_half_way(
     number: int, far: Project, line: FaultyProxy, connection: asyncpg.Connection
 ) -> None:
-    far.write(CHAIN)
+    far.write({**CHAIN, "repeatable_view.sql": "CREATE OR REPLACE VIEW all_of_them AS SELECT id FROM one"})
     await far.up()
     line.lose_commit(number)
     report = await far.migrate(Redo())
 
-    assert [(run.action, run.version) for run in report.migrations] == [("revert", "003"), ("apply", "003")]
+    taken = [("revert", "003"), ("apply", "003"), ("apply", "")]
+    assert [(run.action, run.version) for run in report.migrations] == taken
     assert line.cuts == 1
-    assert (await history(connection))[3:] == [("003", "reverted"), ("003", "applied")]
+    assert (await history(connection))[4:] == [("003", "reverted"), ("003", "applied"), ("view", "applied")]
 
 
 @pytest.mark.parametrize(
