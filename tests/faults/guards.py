@@ -69,12 +69,12 @@ GUARDS = (
     Guard(
         "lock",
         partial(patch, "dbinit.lock._begin", _begin_without_lock),
-        partial(gathering, crowd=crowd_of_tasks, size=6, workloads=(SCRIPT,)),
+        partial(gathering, crowd=crowd_of_tasks, size=4, workloads=(SCRIPT,)),
     ),
     Guard(
         "fence",
         partial(patch, "dbinit.runner.ledger._FENCE", ""),
-        partial(gathering, crowd=crowd_of_tasks, size=6, workloads=(FOLDER,)),
+        partial(gathering, crowd=crowd_of_tasks, size=4, workloads=(FOLDER,)),
     ),
     Guard("retry", partial(patch, "dbinit.losses._MOST_IN_A_ROW", 1), cutting),
 )

@@ -15,6 +15,7 @@ from .workload import ALL, Workload
 __all__ = ["KILLS", "killing"]
 
 _FROM_THE_START = 0.15  # of the rounds
+_AIM = 0.8  # of the time that a start takes: it has begun a moment before we see it
 _LIFE = 0.4  # seconds that a one-shot lives at least
 
 
@@ -36,7 +37,7 @@ def _kill_one(stage: Stage, chance: random.Random) -> Round:
 
 def _start_and_kill(scene: Scene, chance: random.Random) -> bool:
     early = chance.random() < _FROM_THE_START
-    moment = chance.uniform(0, _LIFE if early else scene.stage.seconds)
+    moment = chance.uniform(0, _LIFE if early else _AIM * scene.stage.seconds)
     with dbinit(env=scene.env) as process:
         if not early:
             process.wait_for("Running")
