@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         StatementError,
         SyntaxProblem,
         TlsError,
+        UnsupportedDatabaseError,
         ValidationError,
     )
     from .initializer import Initializer
@@ -67,6 +68,7 @@ __all__ = [
     "StatementError",
     "SyntaxProblem",
     "TlsError",
+    "UnsupportedDatabaseError",
     "ValidationError",
     "__version__",
 ]

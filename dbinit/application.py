@@ -7,23 +7,24 @@ transactions is run step by step instead; then the lock is held by a transaction
 import logging
 import time
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple
 
 import asyncpg
 
 from . import history
+from .activity import holding, process
 from .backoff import is_connection_loss
 from .durations import format_duration
-from .errors import FileChangedError
+from .errors import DbInitError, FileChangedError
 from .executor import listening, log_notices, run_script
 from .failure import statement_error
-from .lock import lock_key, locked_transaction
+from .lock import hold_for, lock_key, locked_transaction
 from .lookup import look, settle
 from .model import Applied, Outcome, Script
 from .planning import Decision
 from .pooling import has_session
 from .readiness import Phase, Step
+from .retrying import Retries
 from .roles import acting_as
 from .session import session_of
 from .settings import InitOptions
@@ -31,7 +32,9 @@ from .sql.context import Context
 from .sql.survey import Survey, survey
 from .stepwise import Journey
 from .threads import in_thread
-from .transaction import stopping_with, transaction
+from .timeouts import limits, lock_limit, notice_end
+from .transaction import RESET, rollback, stopping_with, transaction
+from .watching import Connect, Watch, watching
 from .wording import counted
 
 __all__ = ["Application", "apply"]
@@ -45,9 +48,6 @@ class Application(NamedTuple):
     outcome: Outcome
     statements: int = 0
     seconds: float = 0.0
-
-
-Connect = Callable[[], AbstractAsyncContextManager[asyncpg.Connection]]
 
 
 async def apply(
@@ -75,104 +75,149 @@ async def apply(
     context = Context(options.variables, session_of(connection))
     found = await in_thread(survey, script, context)
 
-    def on_wait() -> None:
-        logger.info("Another starter holds the migration lock; waiting for it to finish...")
-        step(Phase.WAITING)
-
-    key = lock_key(options.history_schema)
-    try:
-        if found.stepwise is None:
-            async with listening(connection) as notices:
-                async with locked_transaction(connection, key, options.lock_wait, on_wait, reset=True):
-                    done = await _apply_whole(connection, found, options, step)
-                    on_try(done)
-                    notices.clear()  # they are logged already; what is said from here on is said at the commit
-                log_notices(notices, script.path)
-        else:
-            async with connect() as guard:
-                session = await has_session(connection, guard, found, options.home.role)
-                async with locked_transaction(guard, key, options.lock_wait, on_wait), stopping_with(guard):
-                    # The lock is idle while the work is done elsewhere, for as long as that takes.
-                    await guard.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
-                    on_try(Application(Outcome.APPLIED, found.statements))
-                    done = await _apply_stepwise(connection, guard, found, options, step, session=session)
-    except asyncpg.PostgresError as error:
-        if is_connection_loss(error):
-            raise
-        title = "PostgreSQL refused the commit, or what dbinit does for its history:"
-        raise statement_error(error, title=title) from None
+    async with watching(connect, options.lock_limit) as watch:
+        surroundings = _Surroundings(step, watch, Retries(options.lock_retries), on_try)
+        work = _Work(connection, found, options, surroundings)
+        done: Application | None = None
+        while done is None:
+            try:
+                done = await (work.apply_whole() if found.stepwise is None else work.apply_stepwise(connect))
+            except (DbInitError, asyncpg.PostgresError) as error:
+                await work.try_again(_reported(error))
     _conclude(done, script, options.sentinel)
     return done
 
 
-async def _apply_whole(connection: asyncpg.Connection, found: Survey, options: InitOptions, step: Step) -> Application:
-    """Run all of the script and record it, in the transaction that holds the lock."""
-    script = found.script
-    if role := acting_as(options.home.role):
-        await connection.execute(role)
-    decision, _, present = await look(connection, script, options)
-    if outcome := settle(decision, script):
-        return Application(outcome)
-    if decision is Decision.RESUME:
-        raise FileChangedError(
-            f"{script.path} was interrupted on the way, and controls its transactions no more",
-            advice="restore the file and start again; or finish it by hand, and delete its row from dbinit_history",
-        )
-    if not present.table:
-        await history.create(connection, options.home, schema_exists=present.schema)
-    if decision is Decision.ADOPT:
-        done = Application(Outcome.ADOPTED)
-    else:
-        _announce(decision, found)
-        step(Phase.APPLYING, statements=found.statements)
-        await _set_limits(connection, options, "SET LOCAL")
-        began = time.monotonic()
-        count = await run_script(connection, found, lambda n: step(Phase.APPLYING, statement=n))
-        done = Application(Outcome.APPLIED, count, time.monotonic() - began)
-    await history.record(connection, options.home, history.Entry(script.name, script.checksum, *done))
-    return done
+def _reported(error: DbInitError | asyncpg.PostgresError) -> DbInitError:
+    """Return the report of an error; one that means a lost connection is raised as it is."""
+    if isinstance(error, DbInitError):
+        return error
+    if is_connection_loss(error):
+        raise error
+    return statement_error(error, title="PostgreSQL refused the commit, or what dbinit does for its history:")
 
 
-async def _apply_stepwise(
-    connection: asyncpg.Connection,
-    guard: asyncpg.Connection,
-    found: Survey,
-    options: InitOptions,
-    step: Step,
-    *,
-    session: bool,
-) -> Application:
-    """Run a script that controls its own transactions, recording how far it has come after each step."""
-    script, home = found.script, options.home
-    async with transaction(connection, home.role):
-        decision, _, present = await look(connection, script, options)
-        if outcome := settle(decision, script):
+class _Surroundings(NamedTuple):
+    step: Step
+    watch: Watch
+    retries: Retries
+    on_try: Callable[[Application], None]
+
+
+class _Work:
+    """What is done about a script, in one or more tries."""
+
+    def __init__(
+        self, connection: asyncpg.Connection, found: Survey, options: InitOptions, surroundings: _Surroundings
+    ) -> None:
+        self._connection = connection
+        self._found = found
+        self._script = found.script
+        self._options = options
+        self._step, self._watch, self._retries, self._on_try = surroundings
+        self._key = lock_key(options.history_schema)
+
+    async def apply_whole(self) -> Application:
+        """Run all of the script and record it, in the transaction that holds the lock."""
+        wait, limit = self._options.lock_wait, lock_limit(self._options.lock_limit)
+        async with listening(self._connection) as notices:
+            async with locked_transaction(self._connection, self._key, wait, self._step, also=limit, reset=True):
+                done = await self._apply()
+                self._on_try(done)
+                notices.clear()  # they are logged already; what is said from here on is said at the commit
+            log_notices(notices, self._script.path)
+        return done
+
+    async def _apply(self) -> Application:
+        if role := acting_as(self._options.home.role):
+            await self._connection.execute(role)
+        decision, _, present = await look(self._connection, self._script, self._options)
+        if outcome := settle(decision, self._script):
             return Application(outcome)
+        if decision is Decision.RESUME:
+            raise FileChangedError(
+                f"{self._script.path} was interrupted on the way, and controls its transactions no more",
+                advice="restore the file and start again; or finish it by hand, and delete its row from dbinit_history",
+            )
         if not present.table:
-            await history.create(connection, home, schema_exists=present.schema)
-        if decision is not Decision.RESUME:
-            outcome = Outcome.ADOPTED if decision is Decision.ADOPT else Outcome.UNFINISHED
-            await history.record(connection, home, history.Entry(script.name, script.checksum, outcome))
-            if outcome is Outcome.ADOPTED:
-                return Application(outcome)
-    rows = await history.read(connection, home) or []
-    row = next(row for row in reversed(rows) if row.script == script.name)
-    _announce_stepwise(decision, found, row)
-    step(Phase.APPLYING, statements=found.statements)
-    if session:
-        await _set_limits(connection, options, "SET")
-    began = time.monotonic()
-    progress = history.progress_of(connection, home, row, script.checksum)
-    count = await Journey(connection, found, progress, step, guard).go()
-    return Application(Outcome.APPLIED, count, time.monotonic() - began)
+            await history.create(self._connection, self._options.home, schema_exists=present.schema)
+        done = Application(Outcome.ADOPTED) if decision is Decision.ADOPT else await self._run(decision)
+        await self._record(*done)
+        return done
 
+    async def _run(self, decision: Decision) -> Application:
+        _announce(decision, self._found)
+        self._step(Phase.APPLYING, statements=self._found.statements)
+        if self._options.statement_timeout:
+            await self._connection.execute(limits(self._options.statement_timeout, None))
+        self._watch.begin(holding(self._key), self._options.lock_limit)
+        began = time.monotonic()
+        count = await run_script(self._connection, self._found, lambda n: self._step(Phase.APPLYING, statement=n))
+        return Application(Outcome.APPLIED, count, time.monotonic() - began)
 
-async def _set_limits(connection: asyncpg.Connection, options: InitOptions, command: str) -> None:
-    """Set the time-outs of the script's statements, now that the lock is held: waiting for that has its own limit."""
-    limits = {"statement_timeout": options.statement_timeout, "lock_timeout": options.lock_timeout}
-    for name, limit in limits.items():
-        if limit is not None:
-            await connection.execute(f"{command} {name} = {max(round(limit.total_seconds() * 1000), 1)}")
+    async def apply_stepwise(self, connect: Connect) -> Application:
+        """Run a script that controls its own transactions, recording how far it has come after each step.
+
+        A connection beside holds the lock meanwhile.
+        """
+        key, wait = self._key, self._options.lock_wait
+        async with connect() as guard:
+            session = await has_session(self._connection, guard, self._found, self._options.home.role)
+            async with locked_transaction(guard, key, wait, self._step), stopping_with(guard):
+                await hold_for(guard, self._script.path)
+                self._on_try(Application(Outcome.APPLIED, self._found.statements))
+                begun = await self._begin()
+                if isinstance(begun, Outcome):
+                    return Application(begun)
+                return await self._go_on(guard, begun, session=session)
+
+    async def _begin(self) -> Decision | Outcome:
+        """Record that the script is begun, unless it is; return what to do, or what came of it already."""
+        connection, home = self._connection, self._options.home
+        async with transaction(connection, home.role):
+            decision, _, present = await look(connection, self._script, self._options)
+            if outcome := settle(decision, self._script):
+                return outcome
+            if not present.table:
+                await history.create(connection, home, schema_exists=present.schema)
+            if decision is not Decision.RESUME:
+                outcome = Outcome.ADOPTED if decision is Decision.ADOPT else Outcome.UNFINISHED
+                await self._record(outcome)
+                if outcome is Outcome.ADOPTED:
+                    return outcome
+        return decision
+
+    async def _go_on(self, guard: asyncpg.Connection, decision: Decision, *, session: bool) -> Application:
+        connection, options = self._connection, self._options
+        rows = await history.read(connection, options.home) or []
+        row = next(row for row in reversed(rows) if row.script == self._script.name)
+        _announce_stepwise(decision, self._found, row)
+        self._step(Phase.APPLYING, statements=self._found.statements)
+        limit = options.lock_limit if session else None
+        if session:
+            terms = limits(options.statement_timeout, limit, local=False)
+            await connection.execute(f"SELECT {notice_end(local=False)};\n{terms}")
+        self._watch.begin(process(connection.get_server_pid()), limit)
+        began = time.monotonic()
+        progress = history.progress_of(connection, options.home, row, self._script.checksum)
+        journey = Journey(connection, self._found, progress, self._step, guard, limit)
+        try:
+            count = await journey.go()
+        finally:
+            if progress.statements > row.statements:
+                self._retries.go_on(self._script.path)
+        return Application(Outcome.APPLIED, count, time.monotonic() - began)
+
+    async def _record(self, outcome: Outcome, statements: int = 0, seconds: float = 0.0) -> None:
+        entry = history.Entry(self._script.name, self._script.checksum, outcome, statements, seconds)
+        await history.record(self._connection, self._options.home, entry)
+
+    async def try_again(self, error: DbInitError) -> None:
+        """Undo what is left of a failed try, and pause before the next; raise the error if there is none."""
+        if not self._connection.is_closed() and self._connection.is_in_transaction():
+            await rollback(self._connection)
+        await self._retries.again(error, self._script.path, self._connection, self._watch)
+        await self._connection.execute(RESET)
 
 
 def _announce(decision: Decision, found: Survey) -> None:

@@ -46,8 +46,10 @@ environment:
   DBINIT_CONNECT_TIMEOUT  limit for one attempt (10s)
   DBINIT_CONNECT_DEADLINE limit for all of them together (2m)
   DBINIT_LOCK_WAIT        how long to wait for another starter (5m)
-  DBINIT_STATEMENT_TIMEOUT, DBINIT_LOCK_TIMEOUT
-                          limits for one statement of the file (the server's)
+  DBINIT_STATEMENT_TIMEOUT
+                          limit for one statement of the file (the server's)
+  DBINIT_LOCK_TIMEOUT     how long it may wait for a lock (2s; 0 for the server's)
+  DBINIT_LOCK_RETRIES     how often a file is tried again that did not get its locks (10)
   DBINIT_FORMAT           whose rules a folder is read by (those that it is found to follow)
   DBINIT_JOBS             how many migrations may run at a time (1)
   DBINIT_ALLOW_MISSING    whether migrations that come late are applied (no)

@@ -30,6 +30,7 @@ __all__ = [
     "StatementError",
     "SyntaxProblem",
     "TlsError",
+    "UnsupportedDatabaseError",
     "ValidationError",
 ]
 
@@ -242,3 +243,9 @@ class LockTimeoutError(DbInitError):
     """Another starter held the migration lock for longer than `lock_wait`."""
 
     exit_code = ExitCode.LOCKED
+
+
+class UnsupportedDatabaseError(DbInitError):
+    """A database that speaks PostgreSQL's protocol, but lacks what dbinit builds upon. Nothing was applied."""
+
+    exit_code = ExitCode.USAGE

@@ -6,25 +6,45 @@ lock call holds a snapshot, and a concurrent index build elsewhere would wait fo
 """
 
 import hashlib
+import logging
 import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import anyio
 import asyncpg
 
+from .activity import Session, find_holder, note
+from .backoff import delays, is_connection_loss
 from .durations import format_duration
-from .errors import LockTimeoutError
+from .errors import LockTimeoutError, UnsupportedDatabaseError
+from .readiness import Phase, Step
+from .timeouts import notice_end
 from .transaction import ending_transaction
 
-__all__ = ["LOCKED", "lock_key", "lock_or_fail", "locked_transaction", "until_unlocked"]
+__all__ = [
+    "LOCKED",
+    "hold_for",
+    "lock_key",
+    "lock_or_fail",
+    "locked_transaction",
+    "raise_if_unsupported",
+    "until_unlocked",
+]
+
+logger = logging.getLogger("dbinit")
 
 LOCKED = "dbinit: another starter holds the lock"
 """What the server says, as the text of an invalid number, where `lock_or_fail` does not get the lock."""
 
-_POLL_FIRST, _POLL_MOST = 0.05, 0.5
+_POLL_FIRST, _POLL_MOST = 0.05, 0.5  # seconds
+_LOOK_EVERY, _SAY_EVERY = 2.0, 10.0  # seconds
+# CockroachDB has the functions, and for years they did nothing; nor is what it does to a schema whole within a
+# transaction. Others that lack advisory locks (YugabyteDB before 2025.1, Redshift) say so themselves.
+_PRETENDERS = "^CockroachDB"
+_PRETENDS = "dbinit: this database only pretends to have advisory locks"
 
 
 def lock_key(schema: str) -> int:
@@ -34,69 +54,164 @@ def lock_key(schema: str) -> int:
 
 
 def lock_or_fail(key: int) -> str:
-    """Return the SQL that takes the lock for the transaction it stands in, or fails with `LOCKED`."""
-    taken = f"pg_catalog.pg_try_advisory_xact_lock('{key}'::bigint)"
-    return f"SELECT CAST(CASE WHEN {taken} THEN '0' ELSE '{LOCKED}' END AS integer);\n"
+    """Return the SQL that takes the lock for the transaction it stands in, or fails with `LOCKED`.
+
+    While that transaction lasts, the server notices within a second that its client is gone.
+    """
+    return f"SELECT CAST({_taken(key, '0', LOCKED)} AS integer), {notice_end()};\n"
 
 
-async def until_unlocked(
-    connection: asyncpg.Connection, key: int, wait: timedelta, on_wait: Callable[[], None]
-) -> None:
+def raise_if_unsupported(error: asyncpg.PostgresError) -> None:
+    """Raise `UnsupportedDatabaseError` where that is why the lock was not taken."""
+    if _PRETENDS in (getattr(error, "message", None) or ""):
+        raise UnsupportedDatabaseError(
+            "this is CockroachDB: its advisory locks do not lock in most of its versions, and it does not change a"
+            " schema as a whole within a transaction, so that several starters would get into each other's way",
+            advice="use PostgreSQL, or a tool that was made for CockroachDB",
+        ) from None
+
+
+async def until_unlocked(connection: asyncpg.Connection, key: int, wait: timedelta, step: Step) -> None:
     """Wait until nobody holds the lock.
 
     Args:
         connection: A connection outside of any transaction.
         key: The lock's key, see `lock_key`.
         wait: How long to wait for another starter.
-        on_wait: Called once, when another starter is found to hold it.
+        step: Told of the waiting.
 
     Raises:
         LockTimeoutError: It was held for too long.
     """
-    await _begin(connection, key, wait, on_wait)
+    await _begin(connection, key, wait, step)
     await connection.execute("ROLLBACK")
 
 
 @asynccontextmanager
 async def locked_transaction(
-    connection: asyncpg.Connection, key: int, wait: timedelta, on_wait: Callable[[], None], *, reset: bool = False
+    connection: asyncpg.Connection,
+    key: int,
+    wait: timedelta,
+    step: Step,
+    *,
+    also: str = "NULL",
+    reset: bool = False,
 ) -> AsyncIterator[None]:
     """Hold the lock within a transaction, committed at the end and rolled back on any error.
+
+    While it lasts, the server notices within a second that its client is gone.
 
     Args:
         connection: The connection to hold it on.
         key: The lock's key, see `lock_key`.
         wait: How long to wait for another starter.
-        on_wait: Called once, when another starter is found to hold it.
+        step: Told of the waiting.
+        also: A SQL expression that is evaluated once the lock is held, in the same round trip. Default: none.
         reset: Whether to take back behind it what was set within it.
 
     Raises:
         LockTimeoutError: It was not to be had in time.
+        UnsupportedDatabaseError: The database only pretends to have such locks.
         asyncpg.PostgresError: The commit failed (a deferred constraint, say).
     """
-    await _begin(connection, key, wait, on_wait)
+    await _begin(connection, key, wait, step, also)
     async with ending_transaction(connection, reset=reset):
         yield
 
 
-async def _begin(connection: asyncpg.Connection, key: int, wait: timedelta, on_wait: Callable[[], None]) -> None:
+async def hold_for(guard: asyncpg.Connection, what: str) -> None:
+    """Let the transaction that holds the lock be idle while `what` is done elsewhere, for as long as that takes."""
+    said = note(f"holds the lock while {what} runs on another connection")
+    await guard.execute(f"{said}SET LOCAL idle_in_transaction_session_timeout = 0")
+
+
+async def _begin(connection: asyncpg.Connection, key: int, wait: timedelta, step: Step, also: str = "NULL") -> None:
     # READ COMMITTED, whatever the default: what is read under the lock must be what its last holder committed.
     attempt = (
-        f"BEGIN ISOLATION LEVEL READ COMMITTED; SELECT 1 WHERE pg_catalog.pg_try_advisory_xact_lock('{key}'::bigint)"
+        f"BEGIN ISOLATION LEVEL READ COMMITTED; SELECT {notice_end()}, {also}"
+        f" WHERE CAST({_taken(key, 'true', 'false')} AS boolean)"
     )
+    waiting = _Waiting(connection, key, step)
     deadline = time.monotonic() + wait.total_seconds()
-    pause = _POLL_FIRST
-    waiting = False
-    while await connection.execute(attempt) != "SELECT 1":
-        await connection.execute("ROLLBACK")
-        if not waiting:
-            waiting = True
-            on_wait()
+    pauses = delays(_POLL_FIRST, random.random, cap=_POLL_MOST)
+    while not await _begins(connection, attempt):
+        await waiting.tell()
         if time.monotonic() >= deadline:
-            raise LockTimeoutError(
-                f"another starter has held the migration lock for {format_duration(wait.total_seconds())}",
-                advice="look for a dbinit in pg_stat_activity; if it works, raise DBINIT_LOCK_WAIT",
-            )
-        jittered = pause * random.uniform(0.5, 1)  # noqa: S311 - no secret
-        await anyio.sleep(max(0.0, min(jittered, deadline - time.monotonic())))
-        pause = min(pause * 2, _POLL_MOST)
+            raise waiting.given_up(wait)
+        await anyio.sleep(max(0.0, min(next(pauses), deadline - time.monotonic())))
+
+
+async def _begins(connection: asyncpg.Connection, attempt: str) -> bool:
+    """Begin a transaction that holds the lock; return whether there is one now."""
+    try:
+        if await connection.execute(attempt) == "SELECT 1":
+            return True
+    except asyncpg.PostgresError as error:
+        if not is_connection_loss(error):
+            await connection.execute("ROLLBACK")
+            raise_if_unsupported(error)
+        raise
+    await connection.execute("ROLLBACK")
+    return False
+
+
+def _taken(key: int, yes: str, no: str) -> str:
+    """Return an expression that takes the lock if it can, and says so by a text; the others are never evaluated."""
+    return (
+        f"CASE WHEN pg_catalog.version() OPERATOR(pg_catalog.~) '{_PRETENDERS}' THEN '{_PRETENDS}'"
+        f" WHEN pg_catalog.pg_try_advisory_xact_lock('{key}'::bigint) THEN '{yes}' ELSE '{no}' END"
+    )
+
+
+class _Waiting:
+    """Tells who holds the lock: at first, when that changes, and now and then."""
+
+    def __init__(self, connection: asyncpg.Connection, key: int, step: Step) -> None:
+        self._connection = connection
+        self._key = key
+        self._step = step
+        self._began: float | None = None
+        self._looked = self._said = 0.0
+        self._holder: Session | None = None
+
+    async def tell(self) -> None:
+        now = time.monotonic()
+        is_first = self._began is None
+        if not is_first and now - self._looked < _LOOK_EVERY:
+            return
+        self._looked = now
+        before, self._holder = self._holder, await self._look() or self._holder
+        is_another = self._holder and (before is None or before.pid != self._holder.pid)
+        if is_first:
+            self._began = now
+            self._say("Another starter holds the migration lock; waiting for it to finish")
+        elif is_another or now - self._said >= _SAY_EVERY:
+            self._say(f"Still waiting for the migration lock, for {format_duration(now - (self._began or now))} now")
+
+    def given_up(self, wait: timedelta) -> LockTimeoutError:
+        """Return the error for a lock that was held for longer than `wait`."""
+        end = f"; if it is stuck, SELECT pg_terminate_backend({self._holder.pid}) ends it" if self._holder else ""
+        return LockTimeoutError(
+            f"another starter has held the migration lock for {format_duration(wait.total_seconds())}{self._who}",
+            advice=f"look for a dbinit in pg_stat_activity; if it works, raise DBINIT_LOCK_WAIT{end}",
+        )
+
+    async def _look(self) -> Session | None:
+        try:
+            return await find_holder(self._connection, self._key)
+        except asyncpg.PostgresError as error:
+            if is_connection_loss(error):
+                raise
+            return None  # this role may not ask: that is no reason not to wait
+
+    def _say(self, what: str) -> None:
+        logger.info("%s%s", what, self._who or "...")
+        self._said = self._looked
+        self._step(Phase.WAITING, detail=f"pid {self._holder.pid} holds the lock" if self._holder else "")
+
+    @property
+    def _who(self) -> str:
+        if self._holder is None:
+            return ""
+        kind = "another dbinit" if self._holder.is_dbinit else "no dbinit by its name"
+        return f"; it is held by {kind}, {self._holder}"

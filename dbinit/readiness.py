@@ -51,7 +51,8 @@ class Readiness:
         statements: How many statements the file has; 0 while that is not known.
         migration: Which one of the migrations to run that file is, from 1; 0 where it is not one of a folder.
         migrations: How many migrations there are to run.
-        detail: What a long statement is doing, such as how far an index has been built; usually empty.
+        detail: What a long statement is doing, such as how far an index has been built, or who is waited for; of this
+            phase, and usually empty.
         elapsed: Seconds since the start began, until it ended.
         error: Name of the error's class once `phase` is `FAILED`; never its text.
     """
@@ -94,4 +95,5 @@ def advance(readiness: Readiness, phase: Phase, **changes: Any) -> Readiness:
     if phase is not present and not ending and phase not in _NEXT[present]:
         raise ValueError(f"{phase.value} cannot follow {present.value}")
     error = "" if phase is not Phase.FAILED else readiness.error
-    return replace(readiness, **{"phase": phase, "error": error, **changes})
+    detail = readiness.detail if phase is present else ""
+    return replace(readiness, **{"phase": phase, "error": error, "detail": detail, **changes})

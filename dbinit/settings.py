@@ -27,6 +27,8 @@ _TRY_EMBEDDED = (
     " install dbinit[embedded] and set DATABASE_URL=embedded:///tmp/dbinit-try"
 )
 _CONNECT_TIMEOUT = timedelta(seconds=10)
+# Who waits for a lock holds up all who come behind. So long a stall is still a slow page, and no outage.
+_LOCK_TIMEOUT = timedelta(seconds=2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +56,10 @@ class InitOptions:
         connect_deadline: Limit for all attempts and pauses together. Default 2 min.
         lock_wait: How long to wait for another starter at most. Default 5 min.
         statement_timeout: Limit for one statement of the file, PostgreSQL's `statement_timeout`. Default: the server's.
-        lock_timeout: How long a statement of the file may wait for a lock, PostgreSQL's `lock_timeout`. Default: the
-            server's.
+        lock_timeout: How long a statement of the file may wait for a lock, PostgreSQL's `lock_timeout`; 0 for what the
+            server or the URL says. Default: the URL's `lock_timeout`, else 2 s.
+        lock_retries: How often a script or a migration is tried again that did not get a lock in time, or got into
+            another's way (a deadlock, a conflict of serializable transactions). Default 10, which takes about a minute.
         sentinel: A table, with or without its schema, whose presence in a database without history means that
             the schema was created before dbinit came; empty for none. Default `users`.
         on_change: What to do when the applied file was edited since. Default `rerun`.
@@ -84,6 +88,7 @@ class InitOptions:
     lock_wait: timedelta = timedelta(minutes=5)
     statement_timeout: timedelta | None = None
     lock_timeout: timedelta | None = None
+    lock_retries: int = 10
     sentinel: str = "users"
     on_change: OnChange | str = OnChange.RERUN
     history_schema: str = "public"
@@ -166,6 +171,14 @@ class InitOptions:
     def attempt_timeout(self, url: DatabaseUrl) -> timedelta:
         """Return the limit for one attempt: the setting, else the URL's, else 10 s."""
         return self.connect_timeout or url.connect_timeout or _CONNECT_TIMEOUT
+
+    @property
+    def lock_limit(self) -> timedelta | None:
+        """How long a statement may wait for a lock; None where the server or the URL says that."""
+        if self.lock_timeout is not None:
+            return self.lock_timeout or None
+        said = self.url.session
+        return None if "lock_timeout" in said or "lock_timeout" in said.get("options", "") else _LOCK_TIMEOUT
 
 
 # Stands in for a URL that is missing or wrong, so that the other mistakes are found in the same go.
@@ -308,6 +321,10 @@ def _positive(value: timedelta | str) -> timedelta:
     return duration
 
 
+def _optional_duration(value: timedelta | str | None) -> timedelta | None:
+    return None if value is None else _duration(value)
+
+
 def _optional_positive(value: timedelta | str | None) -> timedelta | None:
     return None if value is None else _positive(value)
 
@@ -363,7 +380,8 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "connect_deadline": _positive,
     "lock_wait": _duration,
     "statement_timeout": _optional_positive,
-    "lock_timeout": _optional_positive,
+    "lock_timeout": _optional_duration,
+    "lock_retries": _attempts,
     "sentinel": _sentinel,
     "on_change": _choice(OnChange),
     "history_schema": _identifier,
@@ -386,6 +404,7 @@ _VARIABLES = {
         "DBINIT_LOCK_WAIT": "lock_wait",
         "DBINIT_STATEMENT_TIMEOUT": "statement_timeout",
         "DBINIT_LOCK_TIMEOUT": "lock_timeout",
+        "DBINIT_LOCK_RETRIES": "lock_retries",
         "DBINIT_SENTINEL": "sentinel",
         "DBINIT_ON_CHANGE": "on_change",
         "DBINIT_HISTORY_SCHEMA": "history_schema",

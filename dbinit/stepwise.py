@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
 from typing import Protocol
 
 import anyio
@@ -19,10 +20,11 @@ from .executor import log_note, run_statement
 from .indexes import concurrent_build, index_build
 from .quoting import quote_name
 from .readiness import Phase, Step
-from .sql.facts import Footing, chains, sets_session
+from .sql.facts import Footing, chains, concurrently, sets_session
 from .sql.reader import Reader
 from .sql.statement import Result, Statement, Wanted
 from .sql.survey import Survey, stance
+from .timeouts import limits, no_lock_limit
 from .transaction import rollback, transaction
 
 __all__ = ["Journey", "Progress"]
@@ -58,6 +60,7 @@ class Journey:
         progress: How far it has come.
         step: Told of each statement.
         watcher: Another connection, from which to look how far an index has been built.
+        lock_limit: How long a statement may wait for a lock, as it is set; None where nothing is.
     """
 
     def __init__(
@@ -67,9 +70,11 @@ class Journey:
         progress: Progress,
         step: Step,
         watcher: asyncpg.Connection,
+        lock_limit: timedelta | None,
     ) -> None:
         self._connection = connection
         self._watcher = watcher
+        self._lock_limit = lock_limit
         self._progress = progress
         self._total = found.statements
         self._step = step
@@ -155,15 +160,25 @@ class Journey:
     async def _send_alone(self, number: int, statement: Statement) -> None:
         """Run what cannot share its transaction with the record; it may have been run when we were interrupted."""
         try:
-            if index := concurrent_build(statement.text):
-                async with index_build(self._connection, self._watcher, index, self._step):
+            async with self._patience(statement.text):
+                if index := concurrent_build(statement.text):
+                    async with index_build(self._connection, self._watcher, index, self._step):
+                        await self._send(number, statement)
+                else:
                     await self._send(number, statement)
-            else:
-                await self._send(number, statement)
         except StatementError as error:
             # An index that is there is a valid one: what was left over of a build has been dropped before.
             if number != self._resumed_at + 1 or error.sqlstate not in _DUPLICATE:
                 raise
+
+    @asynccontextmanager
+    async def _patience(self, statement: str) -> AsyncIterator[None]:
+        """Let what works concurrently wait for whom it must: it holds nobody up meanwhile."""
+        limit = self._lock_limit if concurrently(statement) else None
+        lifted = limit and await self._connection.execute(no_lock_limit(limit)) == "SELECT 1"
+        yield
+        if lifted:
+            await self._connection.execute(limits(None, limit, local=False))
 
     async def _send(self, number: int, statement: Statement) -> None:
         self._step(Phase.APPLYING, statement=number)

@@ -25,6 +25,7 @@ FLOORS: dict[str, frozenset[str]] = {
             "planning",
             "readiness",
             "roles",
+            "timeouts",
             "url",
             "sql",
             "sql.arguments",
@@ -97,9 +98,10 @@ FLOORS: dict[str, frozenset[str]] = {
         }
     ),
     "input and output, composed": frozenset(
-        {"connect", "embedded", "executor", "history", "indexes", "lock", "losses", "pooling", "runner.ledger"}
+        {"activity", "connect", "embedded", "executor", "history", "indexes", "losses", "pooling", "runner.ledger"}
     ),
-    "input and output, composed again": frozenset({"lookup", "stepwise"}),
+    "input and output, composed again": frozenset({"lock", "lookup", "stepwise", "watching"}),
+    "input and output, on top of that": frozenset({"retrying"}),
     "the work": frozenset(
         {
             "application",

@@ -53,6 +53,7 @@ NAMES = {
         "StatementError",
         "SyntaxProblem",
         "TlsError",
+        "UnsupportedDatabaseError",
         "ValidationError",
         "__version__",
     ],
@@ -141,6 +142,7 @@ EXIT_CODES = {
     "SourceError": 2,
     "StatementError": 1,
     "TlsError": 3,
+    "UnsupportedDatabaseError": 2,
     "ValidationError": 1,
 }
 

@@ -6,6 +6,7 @@ from dbinit.migrations.model import Folder
 from dbinit.migrations.preparation import Task, prepare
 from dbinit.migrations.request import Request
 from dbinit.model import MigrationRun
+from dbinit.retrying import Retries
 from dbinit.session import session_of
 from dbinit.settings import InitOptions
 from dbinit.sql.context import Context
@@ -37,7 +38,9 @@ async def carry_out(
         DbInitError: It could not be done; the error says what was.
     """
     hooks = surroundings.hooks or Hooks()
-    run = Run(options, surroundings.step, surroundings.connect_again, HookRunner({}, hooks, options.home.role))
+    hook_runner = HookRunner({}, hooks, options.home.role)
+    retries = Retries(options.lock_retries)
+    run = Run(options, surroundings.step, surroundings.connect_again, hook_runner, retries)
     context = Context(options.variables, session_of(connection))
     job.recount(ledger)
     await Migrator(job, context, run, hooks).carry_out(connection, ledger)

@@ -6,6 +6,7 @@ Begin, lock, fence and limits stand before a script, record and commit behind it
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
 from typing import NamedTuple
 
 import asyncpg
@@ -13,14 +14,16 @@ import asyncpg
 from dbinit.durations import format_duration
 from dbinit.errors import NOTHING_APPLIED, DbInitError
 from dbinit.failure import ROLLED_BACK
-from dbinit.lock import LOCKED, lock_key, lock_or_fail
+from dbinit.lock import LOCKED, lock_key, lock_or_fail, raise_if_unsupported
 from dbinit.migrations.history import State
 from dbinit.migrations.model import Hook
 from dbinit.migrations.plan import Action
 from dbinit.migrations.preparation import Task
-from dbinit.readiness import Phase, Step
+from dbinit.readiness import Step
+from dbinit.retrying import Retries
 from dbinit.roles import acting_as
 from dbinit.settings import InitOptions
+from dbinit.timeouts import limits, notice_end
 from dbinit.transaction import RESET, RESET_SETTINGS, rollback
 from dbinit.wording import counted
 
@@ -40,12 +43,13 @@ __all__ = [
     "begin",
     "begun_state",
     "done_state",
-    "limits",
+    "limits_of",
+    "lock_limit_of",
     "log_ran",
     "outcome_of",
     "raise_if_overtaken",
     "run_first",
-    "tell_of_waiting",
+    "terms_of",
 ]
 
 logger = logging.getLogger("dbinit")
@@ -76,12 +80,14 @@ class Run(NamedTuple):
         step: Told of each step.
         connect: Makes another connection.
         hooks: What runs before and behind each step.
+        retries: How often each step was tried.
     """
 
     options: InitOptions
     step: Step
     connect: Callable[[], AbstractAsyncContextManager[asyncpg.Connection]]
     hooks: HookRunner
+    retries: Retries
 
 
 class Ran(NamedTuple):
@@ -137,7 +143,7 @@ class Frame:
             + acting_as(self.home.role)
             + lock_or_fail(self.key)
             + guard
-            + (limits(self._options, task, "SET LOCAL") if task else "")
+            + (limits_of(self._options, task) if task else "")
         )
 
     def creation(self) -> str:
@@ -184,13 +190,7 @@ async def run_first(connection: asyncpg.Connection, run: Run, task: Task) -> Non
     if run.hooks.first:
         await run.hooks.run(Hook.BEFORE_ALL, connection)
         role = acting_as(run.options.home.role)
-        await connection.execute(RESET_SETTINGS + role + limits(run.options, task, "SET LOCAL"))
-
-
-def tell_of_waiting(step: Step) -> None:
-    """Tell that another starter is waited for."""
-    logger.info("Another starter holds the migration lock; waiting for it to finish...")
-    step(Phase.WAITING)
+        await connection.execute(RESET_SETTINGS + role + terms_of(run.options, task))
 
 
 def log_ran(ran: Ran) -> None:
@@ -229,21 +229,29 @@ def begun_state(task: Task) -> State:
     return State.REVERTING if task.step.action is Action.REVERT else State.UNFINISHED
 
 
-def limits(options: InitOptions, task: Task, command: str) -> str:
-    """Return what sets the time-outs of a script's statements; `command` is `SET` or `SET LOCAL`."""
-    wanted = {
-        "statement_timeout": options.statement_timeout,
-        "lock_timeout": task.step.part.lock_timeout or options.lock_timeout,
-    }
-    return "".join(
-        f"{command} {name} = {max(round(limit.total_seconds() * 1000), 1)};\n"
-        for name, limit in wanted.items()
-        if limit is not None
-    )
+def limits_of(options: InitOptions, task: Task, *, local: bool = True) -> str:
+    """Return what sets the time-outs of a script's statements: for the transaction, or for the session."""
+    return limits(options.statement_timeout, lock_limit_of(options, task), local=local)
+
+
+def lock_limit_of(options: InitOptions, task: Task) -> timedelta | None:
+    """Return how long a script's statements may wait for a lock; None where the server or the URL says that."""
+    wanted = task.step.part.lock_timeout
+    return options.lock_limit if wanted is None else wanted or None
+
+
+def terms_of(options: InitOptions, task: Task, *, local: bool = True) -> str:
+    """Return what `limits_of` does, and has the server notice the client's end, where the lock is held elsewhere."""
+    return f"SELECT {notice_end(local=local)};\n" + limits_of(options, task, local=local)
 
 
 def raise_if_overtaken(error: asyncpg.PostgresError) -> None:
-    """Raise `OvertakenError` where that is why `opening`, sent alone, failed."""
+    """Raise `OvertakenError` where that is why `opening`, sent alone, failed.
+
+    Raises:
+        UnsupportedDatabaseError: The database only pretends to have locks.
+    """
+    raise_if_unsupported(error)
     message = getattr(error, "message", None) or ""
     created = error.sqlstate in {"42P06", "42P07"}  # the schema or the table, by another starter meanwhile
     if LOCKED in message or FENCE in message or UNUSUAL in message or created:

@@ -83,7 +83,7 @@ class HookRunner:
     ) -> None:
         self._scripts = scripts
         self._role = role
-        self._whole = whole
+        self._whole = self._is_whole = whole
         self._callbacks = {Hook(field.name): getattr(hooks, field.name) for field in fields(hooks)}
 
     @property
@@ -95,6 +95,10 @@ class HookRunner:
     def first(self) -> bool:
         """Whether `before_all` is still to be run."""
         return self._whole and self.has(Hook.BEFORE_ALL)
+
+    def rolled_back(self) -> None:
+        """Take note that `before_all`, if it was run, was rolled back with the first migration."""
+        self._whole = self._is_whole
 
     def has(self, hook: Hook) -> bool:
         """Tell whether anything is hooked in there."""

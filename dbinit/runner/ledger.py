@@ -239,7 +239,7 @@ def _values(number: int, entry: Entry) -> tuple[str | int | None, ...]:
         compatible.text if compatible else None,
         down.text if down else None,
         down.transaction.value if down else None,
-        format_duration(down.lock_timeout.total_seconds()) if down and down.lock_timeout else None,
+        format_duration(down.lock_timeout.total_seconds()) if down and down.lock_timeout is not None else None,
         entry.statements,
         socket.gethostname(),
         __version__,

@@ -4,7 +4,6 @@ import logging
 import time
 from collections.abc import Sequence
 from datetime import timedelta
-from functools import partial
 
 import asyncpg
 
@@ -25,7 +24,7 @@ from dbinit.wording import counted
 
 from .adoption import other_histories, plan_import
 from .checking import check_syntax
-from .framing import RESET, OvertakenError, Progress, Run, outcome_of, tell_of_waiting
+from .framing import RESET, OvertakenError, Progress, Run, outcome_of
 from .hooks import HookRunner, Hooks
 from .job import Job
 from .ledger import Ledger, read_ledger
@@ -165,10 +164,8 @@ class Migrator:
 
     async def _wait(self, connection: asyncpg.Connection, deadline: float) -> None:
         options = self._run.options
-
-        on_wait = partial(tell_of_waiting, self._run.step)
         left = timedelta(seconds=max(deadline - time.monotonic(), 0))
-        await until_unlocked(connection, lock_key(options.history_schema), left, on_wait)
+        await until_unlocked(connection, lock_key(options.history_schema), left, self._run.step)
 
     async def _look_around(self, connection: asyncpg.Connection, ledger: Ledger) -> Ledger:
         """Refuse to apply the first migration to a database that has a schema already, and no history.

@@ -4,18 +4,18 @@ The lock is held for the whole run by a connection beside. The rows of the histo
 the steps end; as no number can be used twice, no two runs can record their steps, should the lock ever be lost.
 """
 
-import logging
-import random
 import time
 from collections.abc import Sequence
 
 import anyio
 import asyncpg
 
+from dbinit.activity import holding, note, process
 from dbinit.backoff import is_connection_loss
-from dbinit.errors import ConnectionLostError, DbInitError, StatementError
+from dbinit.errors import ConnectionLostError, DbInitError
 from dbinit.executor import execute_for, listening, run_script
 from dbinit.failure import statement_error
+from dbinit.lock import hold_for, lock_key
 from dbinit.migrations.history import Recorded, State
 from dbinit.migrations.model import Hook
 from dbinit.migrations.plan import Plan
@@ -24,6 +24,7 @@ from dbinit.pooling import has_session
 from dbinit.readiness import Phase
 from dbinit.stepwise import Journey
 from dbinit.transaction import rollback, stopping_with, transaction
+from dbinit.watching import Watch, watching
 
 from .framing import (
     CHECK_DEFERRED,
@@ -34,19 +35,14 @@ from .framing import (
     Ran,
     Run,
     begun_state,
-    limits,
+    lock_limit_of,
     log_ran,
     raise_if_overtaken,
+    terms_of,
 )
 from .ledger import Entry, Ledger, insertion, progress_of, read_ledger
 
 __all__ = ["Parallel"]
-
-logger = logging.getLogger("dbinit")
-
-_CONFLICTS = frozenset({"40P01", "40001"})
-_RETRIES = 5
-_FIRST_PAUSE = 0.1  # seconds
 
 
 class Parallel:
@@ -64,7 +60,7 @@ class Parallel:
         self._guard = guard
         self._ledger = ledger
         self._frame = Frame(ledger, run.options)
-        self._options, self._step, self._connect, self._hooks = run
+        self._options, self._step, self._connect, self._hooks, self._retries = run
         self._failures: list[DbInitError] = []
         self._begun: dict[str, int] = {}  # the rows of what runs step by step, by file
         self._done: set[int] = set()
@@ -102,7 +98,7 @@ class Parallel:
                 await self._guard.execute(self._frame.opening() + "COMMIT")
                 self._ledger = await read_ledger(self._guard, self._frame.home)
                 self._frame = Frame(self._ledger, self._options)
-            await self._guard.execute(self._frame.opening() + "SET LOCAL idle_in_transaction_session_timeout = 0")
+            await self._guard.execute(self._frame.opening())
         except asyncpg.PostgresError as error:
             await rollback(self._guard)
             raise_if_overtaken(error)
@@ -110,14 +106,16 @@ class Parallel:
         ledger = await read_ledger(self._guard, self._frame.home)
         if [row.stand for row in ledger.rows] != [row.stand for row in self._ledger.rows]:
             raise OvertakenError
+        await hold_for(self._guard, "a run of migrations")
 
     async def _work(self, plan: Plan, tasks: Sequence[Task], changed: anyio.Condition) -> None:
         """Take what is ready, until nothing is left that could become so."""
         try:
-            async with self._connect() as connection, listening(connection):
+            connect, limit = self._connect, self._options.lock_limit
+            async with connect() as connection, listening(connection), watching(connect, limit) as watch:
                 while (place := await self._next(plan, changed)) is not None:
                     try:
-                        await self._take(connection, tasks[place], len(tasks))
+                        await self._take(connection, tasks[place], len(tasks), watch)
                         self._done.add(place)
                     except BaseException:
                         self._progress.failed.append(tasks[place])
@@ -147,32 +145,29 @@ class Parallel:
         """Whether no more is to be begun: a step has failed, or a connection for them."""
         return bool(self._progress.failed or self._failures)
 
-    async def _take(self, connection: asyncpg.Connection, task: Task, of: int) -> None:
-        """Run a step; one that gets into another's way is run again."""
+    async def _take(self, connection: asyncpg.Connection, task: Task, of: int, watch: Watch) -> None:
+        """Run a step; one that gets into another's way is run again, while the lock is held on."""
         self._step(Phase.APPLYING, file=task.path, migration=len(self._progress.ran) + 1, migrations=of, statements=0)
-        pause = _FIRST_PAUSE
-        for attempt in range(1, _RETRIES + 1):
+        ran: Ran | None = None
+        while ran is None:
             try:
-                ran = await (self._step_by_step if task.stepwise else self._at_once)(connection, task)
-            except StatementError as error:
-                if error.sqlstate not in _CONFLICTS or attempt == _RETRIES:
-                    raise
+                ran = await (self._step_by_step if task.stepwise else self._at_once)(connection, task, watch)
+            except DbInitError as error:
                 await rollback(connection)
+                await self._retries.again(error, task.path, connection, watch)
                 await connection.execute(RESET)
-                logger.warning("%s got into another's way (%s); running it again", task.path, error.sqlstate)
-                await anyio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - no secret
-                pause *= 2
-            else:
-                self._progress.ran.append(ran)
-                log_ran(ran)
-                return
+        self._progress.ran.append(ran)
+        log_ran(ran)
 
-    async def _at_once(self, connection: asyncpg.Connection, task: Task) -> Ran:
+    async def _at_once(self, connection: asyncpg.Connection, task: Task, watch: Watch) -> Ran:
+        mark = lock_key(f"{self._frame.home.schema}:{task.path}")
         began = time.monotonic()
         try:
             async with transaction(connection, self._frame.home.role):
-                if wanted := limits(self._options, task, "SET LOCAL"):
-                    await connection.execute(wanted)
+                # A lock that only tells which session this is, to those who look from beside.
+                marked = f"SELECT pg_catalog.pg_try_advisory_xact_lock_shared('{mark}'::bigint)"
+                await connection.execute(f"{note(task.path)}{terms_of(self._options, task)}{marked}")
+                watch.begin(holding(mark), lock_limit_of(self._options, task))
                 await self._hooks.run(Hook.BEFORE_EACH, connection, task)
                 count = await run_script(connection, task.found, lambda _: None) if task.found else 0
                 await self._hooks.run(Hook.AFTER_EACH, connection, task)
@@ -186,18 +181,24 @@ class Parallel:
             raise statement_error(error, title=f"PostgreSQL refused to commit {task.path}:") from None
         return ran
 
-    async def _step_by_step(self, connection: asyncpg.Connection, task: Task) -> Ran:
+    async def _step_by_step(self, connection: asyncpg.Connection, task: Task, watch: Watch) -> Ran:
         if not task.found:
             raise ValueError("only a script can be run step by step")
         began = time.monotonic()
-        async with self._connect() as watcher:
-            settings = limits(self._options, task, "SET")
-            settings *= await has_session(connection, watcher, task.found, self._frame.home.role)
+        async with self._connect() as beside:
+            session = await has_session(connection, beside, task.found, self._frame.home.role)
+            limit = lock_limit_of(self._options, task) if session else None
             row = await self._unfinished_row(connection, task)
             await self._hooks.run_alone(Hook.BEFORE_EACH, connection, task)
-            await connection.execute(settings or "SELECT 1")
+            if session:
+                await connection.execute(terms_of(self._options, task, local=False))
             progress = progress_of(connection, self._frame.home, row, task.step.checksum)
-            count = await Journey(connection, task.found, progress, _quiet, watcher).go()
+            watch.begin(process(connection.get_server_pid()), limit)
+            try:
+                count = await Journey(connection, task.found, progress, _quiet, beside, limit).go()
+            finally:
+                if progress.statements > row.statements:
+                    self._retries.go_on(task.path)
             await self._hooks.run_alone(Hook.AFTER_EACH, connection, task)
             await connection.execute(RESET)
         return Ran(task, count, time.monotonic() - began)

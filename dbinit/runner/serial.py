@@ -10,16 +10,16 @@ Scripts that cannot be one transaction are run statement by statement, while a c
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import NamedTuple
 
 import asyncpg
 
+from dbinit.activity import holding, note, process
 from dbinit.backoff import is_connection_loss
 from dbinit.errors import DbInitError
 from dbinit.executor import execute_for, listening, log_notices, place_of, run_script
 from dbinit.failure import statement_error
-from dbinit.lock import locked_transaction
+from dbinit.lock import hold_for, locked_transaction
 from dbinit.migrations.history import Recorded
 from dbinit.migrations.model import Hook
 from dbinit.migrations.preparation import Task
@@ -31,6 +31,7 @@ from dbinit.sql.statement import Statement
 from dbinit.sql.survey import Survey
 from dbinit.stepwise import Journey
 from dbinit.transaction import rollback, stopping_with, transaction
+from dbinit.watching import Watch, watching
 
 from .framing import (
     CHECK_DEFERRED,
@@ -41,11 +42,11 @@ from .framing import (
     Ran,
     Run,
     begun_state,
-    limits,
+    lock_limit_of,
     log_ran,
     raise_if_overtaken,
     run_first,
-    tell_of_waiting,
+    terms_of,
 )
 from .ledger import Entry, Ledger, insertion, progress_of, read_ledger
 
@@ -84,7 +85,8 @@ class Serial:
         self._connection = connection
         self._frame = Frame(ledger, run.options)
         self._run = run
-        self._options, self._step, self._connect, self._hooks = run
+        self._options, self._step, self._connect, self._hooks, self._retries = run
+        self._watch = Watch(None)
         self._open: _Open | None = None
 
     async def run(self, tasks: Sequence[Task]) -> None:
@@ -95,23 +97,44 @@ class Serial:
             StatementError: PostgreSQL refused a statement.
             DbInitError: One of them could not be run.
         """
-        async with listening(self._connection) as notices:
-            try:
-                for number, task in enumerate(tasks, start=1):
-                    announce(self._step, task, number, len(tasks))
-                    await self._take(task, notices, is_last=number == len(tasks))
-                await self._settle()
-            except BaseException as error:
-                await rollback(self._connection)
-                if isinstance(error, DbInitError | asyncpg.PostgresError):
-                    self._progress.failed.append(tasks[len(self._progress.ran)])
-                raise
+        connect, limit = self._connect, self._options.lock_limit
+        async with listening(self._connection) as notices, watching(connect, limit) as self._watch:
+            while (done := len(self._progress.ran)) < len(tasks):
+                try:
+                    await self._run_all(tasks, done, notices)
+                except (DbInitError, asyncpg.PostgresError) as error:
+                    await self._try_again(error, tasks[len(self._progress.ran)])
+                except BaseException:
+                    await rollback(self._connection)
+                    raise
+
+    async def _run_all(self, tasks: Sequence[Task], done: int, notices: list[asyncpg.PostgresLogMessage]) -> None:
+        """Run all that are left."""
+        for number, task in enumerate(tasks[done:], start=done + 1):
+            announce(self._step, task, number, len(tasks))
+            await self._take(task, notices, is_last=number == len(tasks))
+        await self._settle()
+
+    async def _try_again(self, error: DbInitError | asyncpg.PostgresError, task: Task) -> None:
+        """Prepare for another try of a step that got into another's way, or raise the error."""
+        self._open = None
+        await rollback(self._connection)
+        try:
+            await self._retries.again(error, task.path, self._connection, self._watch)
+        except (DbInitError, asyncpg.PostgresError):
+            self._progress.failed.append(task)
+            raise
+        if not self._progress.ran:
+            self._hooks.rolled_back()
+        await self._connection.execute(RESET)
+        if task.stepwise:
+            raise OvertakenError from None  # how far it has come stands in the history
 
     async def _take(self, task: Task, notices: list[asyncpg.PostgresLogMessage], *, is_last: bool) -> None:
         if task.stepwise:
             await self._settle()
             await self._step_by_step(task)
-        elif not self._hooks.beside and (statements := _quick(task)) is not None:
+        elif self._is_easy(task) and (statements := _quick(task)) is not None:
             await self._at_once(task, statements, notices, ends=is_last and _can_end(statements))
         else:
             await self._settle()
@@ -132,8 +155,10 @@ class Serial:
         closing, self._frame.last = self._closing()
         texts = [found.text for found in statements]
         end = self._ending(task, len(statements)) if ends else f"SAVEPOINT {_ENDED}"
-        message = closing + self._frame.opening(task) + "\n;".join([*texts, CHECK_DEFERRED, end])
+        opening = note(task.path) + closing + self._frame.opening(task)
+        message = opening + "\n;".join([*texts, CHECK_DEFERRED, end])
         notices.clear()
+        self._watch_for(task)
         try:
             with patient(self._connection, texts):
                 await self._connection.execute(message)
@@ -141,6 +166,8 @@ class Serial:
             if is_connection_loss(error):
                 raise
             await self._recover(error)
+            if self._retries.is_due(error, task.path):
+                raise
             await self._with_care(task)  # which says exactly where it fails, or does not fail
             return
         self._settled()
@@ -160,11 +187,12 @@ class Serial:
         """Run a step in a transaction of its own."""
         began = time.monotonic()
         try:
-            await self._connection.execute(self._frame.opening(task))
+            await self._connection.execute(note(task.path) + self._frame.opening(task))
         except asyncpg.PostgresError as error:
             await rollback(self._connection)
             raise_if_overtaken(error)
             raise
+        self._watch_for(task)
         await run_first(self._connection, self._run, task)
         await self._hooks.run(Hook.BEFORE_EACH, self._connection, task)
         count = 0
@@ -177,6 +205,13 @@ class Serial:
     def _ending(self, task: Task, statements: int) -> str:
         self._progress.tried[self._frame.last + 1] = task
         return self._frame.ending(task, statements)
+
+    def _is_easy(self, task: Task) -> bool:
+        """Whether nothing is expected to come between the statements of a step."""
+        return not self._hooks.beside and not self._retries.has_failed(task.path)
+
+    def _watch_for(self, task: Task) -> None:
+        self._watch.begin(holding(self._frame.key), lock_limit_of(self._options, task))
 
     def _closing(self) -> tuple[str, int]:
         """Return what records and commits the step that is open, and the number of the history's last row then."""
@@ -245,16 +280,23 @@ class Serial:
         if not task.found:
             raise ValueError("only a script can be run step by step")
         began = time.monotonic()
-        async with self._guarded(task.found) as (guard, session):
+        async with self._guarded(task.path, task.found) as (guard, session):
             ledger = await self._fenced(task)
             if self._hooks.first:
                 await self._hooks.run_alone(Hook.BEFORE_ALL, self._connection)
                 await self._connection.execute(RESET)
             row = await self._unfinished_row(task, ledger)
             await self._hooks.run_alone(Hook.BEFORE_EACH, self._connection, task)
-            await self._connection.execute((session and limits(self._options, task, "SET")) or "SELECT 1")
+            limit = lock_limit_of(self._options, task) if session else None
+            if session:
+                await self._connection.execute(terms_of(self._options, task, local=False))
             progress = progress_of(self._connection, self._frame.home, row, task.step.checksum)
-            count = await Journey(self._connection, task.found, progress, self._step, guard).go()
+            self._watch.begin(process(self._connection.get_server_pid()), limit)
+            try:
+                count = await Journey(self._connection, task.found, progress, self._step, guard, limit).go()
+            finally:
+                if progress.statements > row.statements:
+                    self._retries.go_on(task.path)
             await self._hooks.run_alone(Hook.AFTER_EACH, self._connection, task)
             await self._connection.execute(RESET)
         ran = Ran(task, count, time.monotonic() - began)
@@ -262,14 +304,13 @@ class Serial:
         log_ran(ran)
 
     @asynccontextmanager
-    async def _guarded(self, found: Survey) -> AsyncIterator[tuple[asyncpg.Connection, bool]]:
+    async def _guarded(self, path: str, found: Survey) -> AsyncIterator[tuple[asyncpg.Connection, bool]]:
         """Hold the lock on another connection, and tell besides whether ours has a session to set something in."""
-        wait, on_wait = self._options.lock_wait, partial(tell_of_waiting, self._step)
+        key, wait = self._frame.key, self._options.lock_wait
         async with self._connect() as guard:
             session = await has_session(self._connection, guard, found, self._frame.home.role)
-            async with locked_transaction(guard, self._frame.key, wait, on_wait), stopping_with(guard):
-                # The lock is idle while the work is done elsewhere, for as long as that takes.
-                await guard.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+            async with locked_transaction(guard, key, wait, self._step), stopping_with(guard):
+                await hold_for(guard, path)
                 yield guard, session
 
     async def _fenced(self, task: Task) -> Ledger:

@@ -3,9 +3,11 @@
 import logging
 import time
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import asyncpg
 
+from dbinit.activity import holding
 from dbinit.backoff import is_connection_loss
 from dbinit.errors import DbInitError, ScriptError
 from dbinit.executor import execute_for, run_script
@@ -16,14 +18,30 @@ from dbinit.patience import committing
 from dbinit.readiness import Phase
 from dbinit.roles import acting_as
 from dbinit.transaction import rollback
+from dbinit.watching import Watch, watching
 
-from .framing import CHECK_DEFERRED, RESET, RESET_SETTINGS, Frame, Progress, Ran, Run, begin, limits, log_ran, run_first
+from .framing import (
+    CHECK_DEFERRED,
+    RESET,
+    RESET_SETTINGS,
+    Frame,
+    Progress,
+    Ran,
+    Run,
+    begin,
+    lock_limit_of,
+    log_ran,
+    run_first,
+    terms_of,
+)
 from .ledger import Ledger
 from .serial import announce
 
 __all__ = ["can_be_rehearsed", "refuse_stepwise", "run_together"]
 
 logger = logging.getLogger("dbinit")
+
+_ALL = "The run in one transaction"
 
 # Going back to the savepoint, the constraints are deferred again.
 _CHECK = f"""
@@ -49,33 +67,61 @@ async def run_together(
         OvertakenError: The history has to be read again.
         StatementError: PostgreSQL refused a statement.
     """
-    frame = Frame(ledger, run.options)
-    ran: list[Ran] = []
-    try:
-        await begin(connection, frame)
-        if tasks:
-            await run_first(connection, run, tasks[0])
-        for number, task in enumerate(tasks, start=1):
-            announce(run.step, task, number, len(tasks))
-            ran.append(await _run(connection, task, run))
-            progress.tried[frame.last + number] = task
-            record = frame.record(ran[-1], frame.last + number)
-            await connection.execute(record + RESET_SETTINGS + acting_as(frame.home.role))
-            if not keep:
-                await _check_deferred(connection, task)
-        if keep:
-            await _commit(connection)
-    except DbInitError:
-        done = len(ran)
-        progress.undone += tasks[:done]
-        progress.failed += tasks[done : done + 1]
-        raise
-    finally:
-        await rollback(connection)  # in a rehearsal, or when something has failed; otherwise there is nothing left
+    async with watching(run.connect, run.options.lock_limit) as watch:
+        attempt = _Attempt(connection, Frame(ledger, run.options), tasks, run, watch, keep)
+        while (ran := await attempt.take(progress)) is None:
+            pass
     if keep:
         for found in ran:
             log_ran(found)
     progress.ran += ran
+
+
+class _Attempt(NamedTuple):
+    """What it takes to run all steps in one transaction."""
+
+    connection: asyncpg.Connection
+    frame: Frame
+    tasks: Sequence[Task]
+    run: Run
+    watch: Watch
+    keep: bool
+
+    async def take(self, progress: Progress) -> list[Ran] | None:
+        """Run them; return what was done, or None where they have to be run again."""
+        ran: list[Ran] = []
+        try:
+            await self._run_all(ran, progress)
+        except DbInitError as error:
+            await rollback(self.connection)
+            try:
+                await self.run.retries.again(error, _ALL, self.connection, self.watch)
+            except DbInitError:
+                progress.undone += self.tasks[: len(ran)]
+                progress.failed += self.tasks[len(ran) : len(ran) + 1]
+                raise
+            self.run.hooks.rolled_back()
+            return None
+        finally:
+            await rollback(self.connection)  # in a rehearsal, or when something has failed; otherwise nothing is left
+        return ran
+
+    async def _run_all(self, ran: list[Ran], progress: Progress) -> None:
+        """Run them, adding each to `ran`, and commit them if they are to be kept."""
+        await begin(self.connection, self.frame)
+        if self.tasks:
+            await run_first(self.connection, self.run, self.tasks[0])
+        for number, task in enumerate(self.tasks, start=1):
+            announce(self.run.step, task, number, len(self.tasks))
+            self.watch.begin(holding(self.frame.key), lock_limit_of(self.run.options, task))
+            ran.append(await _run(self.connection, task, self.run))
+            progress.tried[self.frame.last + number] = task
+            record = self.frame.record(ran[-1], self.frame.last + number)
+            await self.connection.execute(record + RESET_SETTINGS + acting_as(self.frame.home.role))
+            if not self.keep:
+                await _check_deferred(self.connection, task)
+        if self.keep:
+            await _commit(self.connection)
 
 
 async def _commit(connection: asyncpg.Connection) -> None:
@@ -100,8 +146,8 @@ async def _check_deferred(connection: asyncpg.Connection, task: Task) -> None:
 
 async def _run(connection: asyncpg.Connection, task: Task, run: Run) -> Ran:
     began = time.monotonic()
-    if wanted := limits(run.options, task, "SET LOCAL"):
-        await connection.execute(wanted)
+    if task.found:
+        await connection.execute(terms_of(run.options, task))  # of which the step before has left nothing
     await run.hooks.run(Hook.BEFORE_EACH, connection, task)
     count = 0
     if task.found:

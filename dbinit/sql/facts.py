@@ -12,6 +12,7 @@ __all__ = [
     "changes_reading",
     "client_encoding",
     "company",
+    "concurrently",
     "copy_quote",
     "footing",
     "generates_alone",
@@ -129,6 +130,11 @@ def footing(statement: str) -> Footing:
         case ["DO", *_]:
             return Footing.ALONE if _COMMITS.search(statement) else Footing.PLAIN
     return Footing.ALONE if _ALONE.match(" ".join(words)) or _CONCURRENTLY.match(statement) else Footing.PLAIN
+
+
+def concurrently(statement: str) -> bool:
+    """Tell whether a statement does its work CONCURRENTLY, for which it waits for others again and again."""
+    return _CONCURRENTLY.match(statement) is not None and "concurrently" in statement.lower()
 
 
 def chains(statement: str) -> bool:

@@ -25,7 +25,7 @@ import sys
 import dbinit.lock
 from dbinit.cli import main
 
-async def begin_without_lock(connection, key, wait, on_wait):
+async def begin_without_lock(connection, key, wait, step, also="NULL"):
     await connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
 
 dbinit.lock._begin = begin_without_lock
@@ -42,7 +42,7 @@ async def start_at_once(
     connection: asyncpg.Connection, path: Path, url: str, *command: str, until: str = CONNECTED
 ) -> list[Finished]:
     """Let all of them come as far as `until` before one of them can finish; return how each ended."""
-    env = {"DATABASE_URL": url, "MIGRATION_PATH": str(path), "DBINIT_SENTINEL": ""}
+    env = {"DATABASE_URL": url, "MIGRATION_PATH": str(path), "DBINIT_SENTINEL": "", "DBINIT_LOCK_TIMEOUT": "0"}
     ours = "datname = current_database() AND application_name = 'dbinit'"
 
     async def all_there() -> bool:

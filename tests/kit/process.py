@@ -15,6 +15,15 @@ from typing import NamedTuple
 from tests.kit.patience import eventually
 
 ROOT = Path(__file__).parents[2]
+UNNOTICED = """
+import sys
+import dbinit.timeouts
+
+dbinit.timeouts.notice_end = lambda *, local=True: "NULL"
+from dbinit.cli import main
+sys.exit(main())
+"""
+"""A dbinit whose end the server does not notice while it works on a statement."""
 
 
 class Process:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import asyncpg
@@ -80,17 +81,18 @@ class Project:
 
     def run(self, *arguments: str, limit: float = 30.0, **env: str) -> Finished:
         """Run `python -m dbinit` to its end."""
-        return run_dbinit(*arguments, env=self._env(env), limit=limit)
+        return run_dbinit(*arguments, env=self.env(env), limit=limit)
 
     def run_powerless(self, *arguments: str) -> Finished:
         """Run it as somebody who may read only what permissions allow."""
-        return run_powerless(*arguments, env=self._env({}))
+        return run_powerless(*arguments, env=self.env({}))
 
     def start(self, *arguments: str, **env: str) -> AbstractContextManager[Process]:
         """Start `python -m dbinit`."""
-        return dbinit(*arguments, env=self._env(env))
+        return dbinit(*arguments, env=self.env(env))
 
-    def _env(self, more: Mapping[str, str]) -> dict[str, str]:
+    def env(self, more: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
+        """Return the environment of a process of its own."""
         return {"DATABASE_URL": self.url, "MIGRATION_PATH": str(self.folder), "DB_RETRY_ATTEMPTS": "1", **more}
 
 

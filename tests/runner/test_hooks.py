@@ -141,7 +141,7 @@ async def test_the_lock_is_held_from_the_one_before_all_to_the_end_of_the_first(
     """Who waits for it finds the first migration applied, and never runs that hook as well."""
     holder = """
         INSERT INTO public.note (what, xid) SELECT '{}', virtualtransaction FROM pg_locks
-        WHERE locktype = 'advisory' AND granted
+        WHERE locktype = 'advisory' AND granted AND mode = 'ExclusiveLock'
             AND database = (SELECT oid FROM pg_database WHERE datname = current_database());
     """
     project.write({"before_all.sql": TABLE + holder.format("before_all") + "SET search_path = ''"})

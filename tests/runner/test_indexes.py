@@ -1,5 +1,6 @@
 """Indexes that are built concurrently: watched, cleared up after, and never in the way of those who wait."""
 
+import sys
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from functools import partial
@@ -11,7 +12,7 @@ import pytest
 from dbinit import ExitCode, StatementError
 from dbinit.readiness import Readiness
 from tests.kit.patience import eventually_async
-from tests.kit.process import finished
+from tests.kit.process import UNNOTICED, finished, running
 
 from .kit import Project
 
@@ -126,7 +127,7 @@ async def test_an_orphan_that_still_builds_is_waited_for(indexed: Project, conne
 
     with ExitStack() as stack:
         async with held_up(indexed):
-            killed = stack.enter_context(indexed.start())
+            killed = stack.enter_context(running(sys.executable, "-c", UNNOTICED, env=indexed.env()))
             await eventually_async(is_building)
             killed.popen.kill()
             killed.wait()
@@ -135,3 +136,29 @@ async def test_an_orphan_that_still_builds_is_waited_for(indexed: Project, conne
         assert second.wait() == ExitCode.OK, second.err
         assert "invalid left-over" not in second.err
     assert await is_valid(connection) is True
+
+
+async def test_a_build_waits_for_longer_than_others_may(
+    indexed: Project, connection: asyncpg.Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    await indexed.up()
+    indexed.write(
+        {
+            "002_index.sql": f"{BUILD}SELECT set_config('test.limit', current_setting('lock_timeout'), false);\n"
+            "CREATE TABLE seen AS SELECT current_setting('test.limit') AS restored;\n"
+        }
+    )
+    waits = (
+        "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'CREATE INDEX C%'"
+    )
+    waits += " AND clock_timestamp() - query_start > '1s' AND datname = current_database())"
+
+    async def has_waited() -> bool:
+        return bool(await connection.fetchval(waits))
+
+    async with anyio.create_task_group() as tasks, held_up(indexed):
+        tasks.start_soon(partial(indexed.up, lock_timeout="200ms"))
+        await eventually_async(has_waited)
+    assert await is_valid(connection) is True
+    assert "did not get a lock" not in caplog.text
+    assert await connection.fetchval("SELECT restored FROM seen") == "200ms"

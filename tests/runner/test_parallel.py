@@ -28,7 +28,7 @@ async def test_independent_ones_run_at_the_same_time(project: Project, connectio
     project.write({name: f"{FREE}{THROUGH_GATE}CREATE TABLE t{name[:3]} ()" for name in names})
     await connection.execute("SELECT pg_advisory_lock($1)", GATE)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(lambda: project.up(jobs=3))
+        tasks.start_soon(lambda: project.up(jobs=3, lock_timeout="0"))
         await at_gate(connection, 3)
         assert not await connection.fetchval("SELECT pg_try_advisory_lock($1)", lock_key("public"))
         await connection.execute("SELECT pg_advisory_unlock($1)", GATE)
@@ -52,7 +52,7 @@ async def test_what_is_needed_comes_before(project: Project, connection: asyncpg
 
     await connection.execute("SELECT pg_advisory_lock($1)", GATE)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(lambda: project.up(jobs=4))
+        tasks.start_soon(lambda: project.up(jobs=4, lock_timeout="0"))
         await eventually_async(has_d)
         assert await connection.fetchval("SELECT to_regclass('c')") is None
         await connection.execute("SELECT pg_advisory_unlock($1)", GATE)
@@ -82,7 +82,7 @@ async def test_a_failure_lets_those_that_run_end_and_begins_no_more(
 
     async def apply() -> None:
         with pytest.raises(StatementError) as found:
-            await project.up(jobs=2)
+            await project.up(jobs=2, lock_timeout="0")
         caught.append(found.value)
 
     failed = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'dbinit' AND datname = current_database()"
@@ -113,7 +113,7 @@ async def test_two_that_fail_are_both_reported(project: Project, connection: asy
 
         async def apply() -> None:
             with pytest.raises(StatementError) as found:
-                await project.up(jobs=2)
+                await project.up(jobs=2, lock_timeout="0")
             said = str(found.value)
             assert all(f"{project.path(name)}:3:1" in said for name in names)
             assert said.count("division by zero") == 2
@@ -134,7 +134,7 @@ async def test_a_deadlock_between_two_is_no_failure(
     project.write({"001_a.sql": script.format(one="a", other="b"), "002_b.sql": script.format(one="b", other="a")})
     await project.up(jobs=2)
 
-    assert "got into another's way (40P01); running it again" in caplog.text
+    assert ".sql ran into a deadlock; trying again in " in caplog.text
     assert sorted(await history(connection)) == [("001", "applied"), ("002", "applied")]
     columns = "SELECT count(*) FROM pg_attribute WHERE attname LIKE '%was_here'"
     assert await connection.fetchval(columns) == 2

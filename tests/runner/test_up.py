@@ -178,7 +178,7 @@ async def test_twenty_starters_apply_each_once(project: Project, connection: asy
 
     await connection.execute("SELECT pg_advisory_lock($1)", BARRIER)
     with ExitStack() as stack:
-        starters = [stack.enter_context(project.start()) for _ in range(STARTERS)]
+        starters = [stack.enter_context(project.start(DBINIT_LOCK_TIMEOUT="0")) for _ in range(STARTERS)]
         await eventually_async(all_connected, 60)
         await connection.execute("SELECT pg_advisory_unlock($1)", BARRIER)
         ends = [finished(starter, 60) for starter in starters]
@@ -207,7 +207,7 @@ async def test_who_waits_says_so_and_goes_on_behind_the_other(project: Project, 
         {**CHAIN, "001_one.sql": f"SELECT pg_advisory_xact_lock_shared({BARRIER}); CREATE TABLE one (id int)"}
     )
     await connection.execute("SELECT pg_advisory_lock($1)", BARRIER)
-    with project.start() as first:
+    with project.start(DBINIT_LOCK_TIMEOUT="0") as first:
         first.wait_for("Running 3 migrations")
         blocked = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND mode = 'ShareLock'"
 
@@ -217,6 +217,8 @@ async def test_who_waits_says_so_and_goes_on_behind_the_other(project: Project, 
         await eventually_async(is_blocked)
         with project.start() as second:
             second.wait_for("Another starter holds the migration lock")
+            second.wait_for("held by another dbinit")
+            second.wait_for(f"ago): SELECT pg_advisory_xact_lock_shared({BARRIER})\n")
             await connection.execute("SELECT pg_advisory_unlock($1)", BARRIER)
             assert (first.wait(), second.wait()) == (ExitCode.OK, ExitCode.OK), second.err
     assert [what for what, _ in await history(connection)] == ["001", "002", "003"]

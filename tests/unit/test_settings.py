@@ -54,6 +54,7 @@ DEFAULTS: dict[str, Any] = {
     "lock_wait": timedelta(minutes=5),
     "statement_timeout": None,
     "lock_timeout": None,
+    "lock_retries": 10,
     "sentinel": "users",
     "on_change": OnChange.RERUN,
     "history_schema": "public",
@@ -89,6 +90,8 @@ def test_the_defaults(read: Callable[[], InitOptions]) -> None:
         ("DBINIT_LOCK_WAIT", "0", "lock_wait", timedelta()),
         ("DBINIT_STATEMENT_TIMEOUT", "1m", "statement_timeout", timedelta(minutes=1)),
         ("DBINIT_LOCK_TIMEOUT", "500ms", "lock_timeout", timedelta(milliseconds=500)),
+        ("DBINIT_LOCK_TIMEOUT", "0", "lock_timeout", timedelta()),
+        ("DBINIT_LOCK_RETRIES", "0", "lock_retries", 0),
         ("DBINIT_SENTINEL", "app.accounts", "sentinel", "app.accounts"),
         ("DBINIT_SENTINEL", "", "sentinel", ""),
         ("DBINIT_SENTINEL", "  ", "sentinel", ""),
@@ -129,6 +132,7 @@ def test_the_documented_variables_are_the_known_ones() -> None:
         "DBINIT_LOCK_WAIT",
         "DBINIT_STATEMENT_TIMEOUT",
         "DBINIT_LOCK_TIMEOUT",
+        "DBINIT_LOCK_RETRIES",
         "DBINIT_SENTINEL",
         "DBINIT_ON_CHANGE",
         "DBINIT_HISTORY_SCHEMA",
@@ -156,6 +160,8 @@ def test_the_process_environment_is_read_where_none_is_given(monkeypatch: pytest
         ("DBINIT_CONNECT_TIMEOUT", "0", "more than zero"),
         ("DBINIT_CONNECT_DEADLINE", "0s", "more than zero"),
         ("DBINIT_LOCK_WAIT", "5 min", "is not a duration"),
+        ("DBINIT_LOCK_TIMEOUT", "-1s", "is not a duration"),
+        ("DBINIT_LOCK_RETRIES", "some", "is not a whole number"),
         ("DBINIT_SENTINEL", "a.b.c", "is not a table's name"),
         ("DBINIT_SENTINEL", ".users", "is not a table's name"),
         ("DBINIT_SENTINEL", 'a"b', "is not a table's name"),
@@ -456,3 +462,21 @@ def test_no_malformed_url_is_repeated(url: str) -> None:
         assert CANARY not in str(caught.value)
         assert CANARY not in repr(caught.value)
         assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    ("query", "setting", "limit"),
+    [
+        ("", None, timedelta(seconds=2)),
+        ("", "5s", timedelta(seconds=5)),
+        ("", "0", None),
+        ("?lock_timeout=10s", None, None),
+        ("?options=-c%20lock_timeout%3D10s", None, None),
+        ("?lock_timeout=10s", "5s", timedelta(seconds=5)),
+    ],
+)
+def test_the_limit_for_a_lock_is_the_settings_or_the_urls_or_two_seconds(
+    query: str, setting: str | None, limit: timedelta | None
+) -> None:
+    options = InitOptions(database_url=f"postgresql://host/{query}", lock_timeout=setting)  # type: ignore[arg-type]
+    assert options.lock_limit == limit
