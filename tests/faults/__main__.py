@@ -16,8 +16,9 @@ from .kills import KILLS
 from .promotions import PROMOTIONS
 from .report import write_report
 from .scene import be_quiet
+from .stragglers import STRAGGLERS
 
-CAMPAIGNS = (KILLS, CUTS, COMMITS, CRASHES, PROMOTIONS, CROWDS, POOLED)
+CAMPAIGNS = (KILLS, CUTS, COMMITS, CRASHES, PROMOTIONS, STRAGGLERS, CROWDS, POOLED)
 
 
 def main() -> None:

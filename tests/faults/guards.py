@@ -14,7 +14,8 @@ from tests.kit.server import Server
 from .campaign import Campaign, Play, play
 from .crowds import crowd_of_tasks, gathering
 from .cuts import cutting
-from .workload import FOLDER, SCRIPT
+from .stragglers import straggling
+from .workload import SCRIPT
 
 __all__ = ["GUARDS", "Guard", "what_is_noticed"]
 
@@ -74,7 +75,7 @@ GUARDS = (
     Guard(
         "fence",
         partial(patch, "dbinit.runner.ledger._FENCE", ""),
-        partial(gathering, crowd=crowd_of_tasks, size=4, workloads=(FOLDER,)),
+        straggling,
     ),
     Guard("retry", partial(patch, "dbinit.losses._MOST_IN_A_ROW", 1), cutting),
 )

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import asyncpg
 
 from dbinit import DbInitError, ExitCode, Initializer, InitOptions
+from dbinit.readiness import Readiness
 from tests.kit.databases import fresh_database
 from tests.kit.patience import eventually_async
 from tests.kit.process import environment
@@ -24,7 +25,9 @@ from tests.kit.server import Server
 from .state import differences, read_state
 from .workload import Workload
 
-__all__ = ["End", "Scene", "Stage", "Stages", "be_quiet", "by_port"]
+__all__ = ["End", "Scene", "Stage", "Stages", "be_quiet", "by_port", "start"]
+
+Work = Callable[[Initializer], Awaitable[object]]
 
 _LIMIT = 60.0
 _NO_HISTORY = ("--exclude-table=*.dbinit_*", "--exclude-table-data=journal")
@@ -58,17 +61,18 @@ def by_port(url: str, port: int) -> str:
     return parts._replace(netloc=f"{login}@127.0.0.1:{port}").geturl()
 
 
-async def start(url: str, path: Path, workload: Workload, **changes: Any) -> End:
+async def start(
+    options: InitOptions, work: Work = Initializer.initialize, observer: Callable[[Readiness], None] | None = None
+) -> End:
     """Start once, in this process, as a program would.
 
     Raises:
         TimeoutError: It did not end.
     """
-    chosen = {"retry_delay": timedelta(seconds=0.1), **workload.options, **changes}
-    initializer = Initializer(InitOptions(database_url=url, migrations_path=path, sentinel="", **chosen))
+    initializer = Initializer(options, observer=observer)
     async with asyncio.timeout(_LIMIT):
         try:
-            await initializer.initialize()
+            await work(initializer)
         except DbInitError as error:
             return End(error.exit_code, str(error))
         finally:
@@ -98,9 +102,14 @@ class Scene:
         given = {"DATABASE_URL": self.url, "MIGRATION_PATH": str(self.stage.path), "DBINIT_SENTINEL": ""}
         return environment({**given, **options})
 
+    def options(self, url: str = "", **changes: Any) -> InitOptions:
+        """Return what to start with, by another URL if one is given."""
+        chosen = {"retry_delay": timedelta(seconds=0.1), "sentinel": "", **self.stage.workload.options, **changes}
+        return InitOptions(database_url=url or self.url, migrations_path=self.stage.path, **chosen)
+
     async def start(self, url: str = "", **changes: Any) -> End:
         """Start in this process, by another URL if one is given."""
-        return await start(url or self.url, self.stage.path, self.stage.workload, **changes)
+        return await start(self.options(url, **changes))
 
     def check_as_it_is(self) -> None:
         """Make sure that the database is as its history has it, whoever works on it.

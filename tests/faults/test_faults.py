@@ -11,6 +11,7 @@ from .crowds import crowd_of_tasks, gathering
 from .cuts import COMMITS, CUTS
 from .kills import KILLS
 from .promotions import PROMOTIONS
+from .stragglers import STRAGGLERS
 
 
 def test_kills(server: Server) -> None:
@@ -31,6 +32,10 @@ def test_crashes(own_server: Server) -> None:
 
 def test_a_promotion(server: Server) -> None:
     assert play(PROMOTIONS, server, 1, seed=69).hit
+
+
+def test_a_straggler(server: Server) -> None:
+    play(STRAGGLERS, server, 1, seed=1)
 
 
 def test_a_crowd(server: Server) -> None:
