@@ -36,6 +36,7 @@ _BY_STATE = {
 }
 _UNKNOWN_EXTENSION = re.compile(r'extension ".*" is not available')
 _UNIQUE_INDEX = re.compile(r"create\s+unique\s+index\b", re.IGNORECASE)
+_ISOLATION = re.compile(r"set\s+transaction\b", re.IGNORECASE)
 _FUNCTION = re.compile(r"\bcreate\s+(?:or\s+replace\s+)?(?:function|procedure)\b", re.IGNORECASE)
 
 
@@ -51,6 +52,8 @@ def advise(sqlstate: str, message: str, statement: str) -> str:
         return "check for proper $$ delimiters around the function's body, and for the semicolons in it"
     if sqlstate == "42601" and message.endswith('at or near ":"'):
         return "if a psql variable is meant, it is not set: pass it with -v name=value"
+    if sqlstate == "25001" and _ISOLATION.match(statement):
+        return "dbinit's own statements come before it: put the script between BEGIN ISOLATION LEVEL ...; and COMMIT;"
     if sqlstate == "23505" and _UNIQUE_INDEX.match(statement):
         return "remove the duplicate rows first"
     if sqlstate == "0A000" and _UNKNOWN_EXTENSION.search(message):

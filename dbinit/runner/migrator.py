@@ -85,7 +85,7 @@ class Migrator:
         Raises:
             DbInitError: It could not be done; the error says what was.
         """
-        deadline = time.monotonic() + self._run.options.lock_wait.total_seconds()
+        left = self._run.options.lock_wait
         # Usually nobody was here before, and it is enough to make sure of that in the first transaction.
         careful = not isinstance(self._request, Up) or self._request.jobs > 1 or ledger.exists
         while True:
@@ -103,7 +103,7 @@ class Migrator:
                 await self._carry_out(connection, ledger, tasks)
             except OvertakenError:
                 careful = True
-                await self._wait(connection, deadline)
+                left = await self._wait(connection, left)
                 ledger = await read_ledger(connection, ledger.home, whole=takes_back(self._request))
             else:
                 return
@@ -162,10 +162,11 @@ class Migrator:
         whole = self._is_kept and not self._job.ran
         return HookRunner(scripts, self._callbacks, self._run.options.home.role, whole=whole)
 
-    async def _wait(self, connection: asyncpg.Connection, deadline: float) -> None:
-        options = self._run.options
-        left = timedelta(seconds=max(deadline - time.monotonic(), 0))
-        await until_unlocked(connection, lock_key(options.history_schema), left, self._run.step)
+    async def _wait(self, connection: asyncpg.Connection, left: timedelta) -> timedelta:
+        """Wait for the other starter; return how long there may be waited another time."""
+        began = time.monotonic()
+        await until_unlocked(connection, lock_key(self._run.options.history_schema), left, self._run.step)
+        return max(left - timedelta(seconds=time.monotonic() - began), timedelta())
 
     async def _look_around(self, connection: asyncpg.Connection, ledger: Ledger) -> Ledger:
         """Refuse to apply the first migration to a database that has a schema already, and no history.

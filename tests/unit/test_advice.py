@@ -26,6 +26,11 @@ def test_what_to_do_about_an_error(sqlstate: str, advice: str) -> None:
     assert advice in advise(sqlstate, "message", "statement")
 
 
+def test_an_isolation_level_that_comes_too_late_has_its_own_way() -> None:
+    late = "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE"
+    assert "between BEGIN ISOLATION LEVEL" in advise("25001", "must be called before any query", late)
+
+
 @pytest.mark.parametrize("sqlstate", ["", "XX000", "22P02"])
 def test_nothing_is_said_where_there_is_nothing_sensible_to_say(sqlstate: str) -> None:
     assert advise(sqlstate, "message", "statement") == ""
