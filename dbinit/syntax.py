@@ -3,6 +3,7 @@
 import re
 from bisect import bisect_left
 from collections.abc import Iterator
+from itertools import islice
 from typing import NamedTuple
 
 from . import grammar
@@ -38,8 +39,7 @@ def find_fault(statement: str, *, bodies: bool = True) -> Fault | None:
     """
     if refusal := grammar.parse_sql(statement):
         return _fault(refusal, refusal.position or 0)
-    first = next(leading_words(statement), "")
-    body = grammar.body_of(statement) if first == "DO" or (first == "CREATE" and bodies) else None
+    body = grammar.body_of(statement) if _may_have_body(statement, functions=bodies) else None
     if body is None:
         return None
     if body.language == "sql" and (refusal := grammar.parse_sql(body.text)):
@@ -47,6 +47,12 @@ def find_fault(statement: str, *, bodies: bool = True) -> Fault | None:
     if body.language == "plpgsql" and (refusal := grammar.parse_plpgsql(statement)) and refusal.is_of_syntax:
         return _fault(refusal, _outer(statement, body, _Search(statement, body, refusal).position()))
     return None
+
+
+def _may_have_body(statement: str, *, functions: bool) -> bool:
+    """Tell whether a statement is a DO block, or makes a function or procedure: of others no tree need be made."""
+    words = [word for word in islice(leading_words(statement), 4) if word not in {"OR", "REPLACE"}]
+    return words[:1] == ["DO"] or (functions and words[:2] in (["CREATE", "FUNCTION"], ["CREATE", "PROCEDURE"]))
 
 
 def _fault(refusal: Refusal, position: int) -> Fault | None:

@@ -7,6 +7,7 @@ belong to any of its statements, the transaction is rolled back and the script r
 Scripts that cannot be one transaction are run statement by statement, while a connection beside holds the lock.
 """
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -88,6 +89,7 @@ class Serial:
         self._options, self._step, self._connect, self._hooks, self._retries = run
         self._watch = Watch(None)
         self._open: _Open | None = None
+        self._ahead: tuple[Task, Sequence[Statement] | None] | None = None
 
     async def run(self, tasks: Sequence[Task]) -> None:
         """Run all of them.
@@ -112,6 +114,8 @@ class Serial:
         """Run all that are left."""
         for number, task in enumerate(tasks[done:], start=done + 1):
             announce(self._step, task, number, len(tasks))
+            if number < len(tasks):  # while the server works on this one
+                asyncio.get_running_loop().call_soon(self._look_ahead, tasks[number])
             await self._take(task, notices, is_last=number == len(tasks))
         await self._settle()
 
@@ -134,11 +138,17 @@ class Serial:
         if task.stepwise:
             await self._settle()
             await self._step_by_step(task)
-        elif self._is_easy(task) and (statements := _quick(task)) is not None:
+        elif self._is_easy(task) and (statements := self._quick(task)) is not None:
             await self._at_once(task, statements, notices, ends=is_last and _can_end(statements))
         else:
             await self._settle()
             await self._with_care(task)
+
+    def _look_ahead(self, task: Task) -> None:
+        self._ahead = task, _quick(task)
+
+    def _quick(self, task: Task) -> Sequence[Statement] | None:
+        return self._ahead[1] if self._ahead and self._ahead[0] is task else _quick(task)
 
     # --- in one transaction -----------------------------------------------------------------------------------------
 
@@ -173,14 +183,13 @@ class Serial:
         self._settled()
         self._open = _Open(task, len(statements), began, f"RELEASE SAVEPOINT {_ENDED};\n")
         if ends:
-            log_notices(notices, place_of(statements))
             self._frame.last += 1
             self._settled()
-        elif notices and statements and all(leaves_nothing(found.text) for found in statements):
+        if notices and statements and not ends and all(leaves_nothing(found.text) for found in statements):
             await rollback(self._connection)
             self._open = None
             await self._with_care(task)
-        elif notices:
+        elif notices and statements:
             log_notices(notices, place_of(statements))
 
     async def _with_care(self, task: Task) -> None:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from enum import Enum
+from functools import lru_cache
 from itertools import islice
 
 __all__ = [
@@ -73,7 +74,7 @@ _DEFINING = frozenset({"ALTER", "COMMENT", "CREATE", "DROP", "GRANT", "REVOKE", 
 _CHANGING = frozenset({"DELETE", "INSERT", "MERGE", "UPDATE", "WITH"})
 # An extension's script does what it likes; and a value added to an enum can be used in the same transaction only if
 # neither it nor the type was made behind a savepoint.
-_STAND_ALONE = (["CREATE", "EXTENSION"], ["CREATE", "TYPE"], ["ALTER", "TYPE"])
+_STAND_ALONE = (("CREATE", "EXTENSION"), ("CREATE", "TYPE"), ("ALTER", "TYPE"))
 # CREATE TABLE AS and CREATE MATERIALIZED VIEW run a query, and a new column may take its values from a sequence.
 _FILLS = re.compile(
     r"\b(?:table|materialized)\b.*?\bas\b[\s(]*(?:select|with|values|table|execute)\b|\b(?:next|set)val\b",
@@ -100,6 +101,12 @@ def leading_words(statement: str) -> Iterator[str]:
         position = match.end()
 
 
+@lru_cache(maxsize=4)
+def _first_words(statement: str) -> tuple[str, ...]:
+    """Return five leading words at most; each statement is asked about several times, one after the other."""
+    return tuple(islice(leading_words(statement), 5))
+
+
 class Footing(Enum):
     """How a statement stands to transactions."""
 
@@ -117,7 +124,7 @@ def footing(statement: str) -> Footing:
 
     The list is PostgreSQL's own, the callers of PreventInTransactionBlock(). That a CALL commits cannot be known.
     """
-    words = list(islice(leading_words(statement), 4))
+    words = _first_words(statement)[:4]
     match words:
         case ["BEGIN", *_] | ["START", "TRANSACTION", *_]:
             return Footing.BEGIN
@@ -156,7 +163,7 @@ def company(statement: str) -> Company:
     """Tell with which others a statement may share a message."""
     if changes_reading(statement) or uses_savepoints(statement) or reads_copy_data(statement):
         return Company.NONE
-    words = list(islice(leading_words(statement), 2))
+    words = _first_words(statement)[:2]
     first = words[0] if words else ""
     if first in _CHANGING:
         return Company.ROWS
@@ -167,7 +174,7 @@ def company(statement: str) -> Company:
 
 def leaves_nothing(statement: str) -> bool:
     """Tell whether nothing is left of a statement once its transaction is rolled back, so that it can be run again."""
-    words = list(islice(leading_words(statement), 2))
+    words = _first_words(statement)[:2]
     return company(statement) is Company.DEFINITIONS or words in _STAND_ALONE[1:]
 
 
@@ -178,7 +185,7 @@ def may_speak(statement: str) -> bool:
 
 def refusal(statement: str) -> str:
     """Return why a statement cannot be run from a script at all; empty when it can."""
-    words = list(islice(leading_words(statement), 2))
+    words = _first_words(statement)[:2]
     match words:
         case ["PREPARE", "TRANSACTION"] | ["COMMIT" | "ROLLBACK", "PREPARED"]:
             return "two-phase transactions cannot be run from a script"
@@ -206,20 +213,20 @@ def generates_alone(query: str) -> bool:
 
 def sets_session(statement: str) -> bool:
     """Tell whether a statement only sets something of the session, which a new session has to be told again."""
-    words = list(islice(leading_words(statement), 2))
-    if words[:1] == ["SELECT"]:
+    words = _first_words(statement)[:2]
+    if words[:1] == ("SELECT",):
         return _SET_CONFIG.match(statement) is not None
-    return words[:1] in (["SET"], ["RESET"]) and words[1:] not in (["LOCAL"], ["TRANSACTION"], ["CONSTRAINTS"])
+    return words[:1] in (("SET",), ("RESET",)) and words[1:] not in (("LOCAL",), ("TRANSACTION",), ("CONSTRAINTS",))
 
 
 def needs_session(statement: str) -> bool:
     """Tell whether what a statement does is meant for its session, beyond the transaction that it is in."""
-    words = list(islice(leading_words(statement), 5))
-    if words[:1] in (["LISTEN"], ["LOAD"], ["PREPARE"]):
+    words = _first_words(statement)
+    if words[:1] in (("LISTEN",), ("LOAD",), ("PREPARE",)):
         return True
     if _TEMPORARY.match(" ".join(words)):
         return _DROPPED.search(statement) is None
-    return words[:1] != ["RESET"] and sets_session(statement)
+    return words[:1] != ("RESET",) and sets_session(statement)
 
 
 def reads_copy_data(statement: str) -> bool:
@@ -290,4 +297,4 @@ def changes_reading(statement: str) -> bool:
 
 def uses_savepoints(statement: str) -> bool:
     """Tell whether a statement sets, releases or goes back to a savepoint."""
-    return next(leading_words(statement), "") in {"SAVEPOINT", "RELEASE", "ROLLBACK"}
+    return _first_words(statement)[:1] in (("SAVEPOINT",), ("RELEASE",), ("ROLLBACK",))
