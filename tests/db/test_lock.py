@@ -122,6 +122,35 @@ def test_whom_a_start_waits_for_is_forgotten_with_the_waiting() -> None:
     assert advance(waiting, Phase.APPLYING).detail == ""
 
 
+AS_IF = (
+    "SET allow_system_table_mods = on; ALTER FUNCTION pg_catalog.{0} RENAME TO as_it_was; CREATE FUNCTION pg_catalog."
+)
+WINDOWS = (
+    AS_IF.format("version()") + "version() RETURNS text LANGUAGE sql AS $$ SELECT 'PostgreSQL on x86_64-windows' $$"
+)
+OLD = AS_IF.format("current_setting(text, bool)") + (
+    "current_setting(text, bool) RETURNS text LANGUAGE sql AS 'SELECT NULL'"
+)
+COCKROACH = AS_IF.format("version()") + (
+    "version() RETURNS text LANGUAGE sql"
+    " AS $$ SELECT 'CockroachDB CCL v24.1.0 (x86_64-pc-linux-gnu, built 2024/05/15 21:28:29, go1.22.2)' $$"
+)
+
+
+@pytest.mark.parametrize(("pretence", "interval", "idle"), [("", "500ms", "5"), (WINDOWS, "0", "0"), (OLD, "0", "5")])
+async def test_a_server_that_cannot_notice_an_end_is_not_asked_to(
+    pretence: str, interval: str, idle: str, connection: asyncpg.Connection, database_url: str, write: Write
+) -> None:
+    # A server of another platform, and one before version 14, which are not to be had here.
+    await connection.execute(pretence or "SELECT 1")
+    default = await connection.fetchval("SELECT current_setting('tcp_keepalives_idle')")
+    script = "CREATE TABLE seen AS SELECT current_setting('client_connection_check_interval') AS interval,"
+    await initialize(database_url, write(f"{script} current_setting('tcp_keepalives_idle') AS idle"))
+    seen = await connection.fetchrow("SELECT interval, idle FROM seen")
+    assert seen is not None
+    assert (seen["interval"], seen["idle"]) == (interval, idle if idle == "5" else default)
+
+
 @pytest.mark.parametrize("is_folder", [False, True], ids=["file", "folder"])
 async def test_a_database_that_only_pretends_to_lock_is_refused(
     is_folder: bool,  # noqa: FBT001 - a parameter of pytest
@@ -130,11 +159,7 @@ async def test_a_database_that_only_pretends_to_lock_is_refused(
     tmp_path: Path,
 ) -> None:
     # PostgreSQL under a false name: there is no CockroachDB here, and its name is all that is looked at.
-    await connection.execute(
-        "SET allow_system_table_mods = on; ALTER FUNCTION pg_catalog.version() RENAME TO true_version;"
-        "CREATE FUNCTION pg_catalog.version() RETURNS text LANGUAGE sql STABLE"
-        " AS $$ SELECT 'CockroachDB CCL v24.1.0 (x86_64-pc-linux-gnu, built 2024/05/15 21:28:29, go1.22.2)' $$"
-    )
+    await connection.execute(COCKROACH)
     (tmp_path / "001_item.sql").write_text(SCRIPT)
     with pytest.raises(UnsupportedDatabaseError, match="its advisory locks do not lock") as caught:
         await initialize(database_url, tmp_path if is_folder else tmp_path / "001_item.sql")
