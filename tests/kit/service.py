@@ -22,6 +22,9 @@ from dbinit.fastapi import Gate, connection, health_router, lifespan
 @asynccontextmanager
 async def inner(app):
     print("inner up", flush=True)
+    if "PIDS" in os.environ:
+        with open(os.environ["PIDS"], "a") as file:
+            print(os.getpid(), file=file)
     yield {"greeting": "hello"}
     print("inner down", flush=True)
 
