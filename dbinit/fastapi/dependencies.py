@@ -1,6 +1,7 @@
 """Dependencies for routes: the pool, or a connection of it for the length of the request."""
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Annotated
 
 import asyncpg
@@ -13,7 +14,8 @@ from .service import service_of
 
 __all__ = ["connection", "pool"]
 
-_ACQUIRE_LIMIT = 10.0
+_ACQUIRE_LIMIT = 10.0  # seconds
+_RELEASE_LIMIT = 3.0  # seconds
 
 
 async def pool(request: HTTPConnection) -> asyncpg.Pool:
@@ -33,4 +35,5 @@ async def connection(pool: Annotated[asyncpg.Pool, Depends(pool)]) -> AsyncItera
     try:
         yield lent
     finally:
-        await pool.release(lent)
+        with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):  # the pool has dropped it then
+            await pool.release(lent, timeout=_RELEASE_LIMIT)

@@ -1,0 +1,62 @@
+"""Whatever asks a database that says nothing gives up in time: waiting, pinging, pools."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+
+from dbinit import ConnectError, Initializer
+from dbinit.fastapi import connection
+from tests.kit.faulty import FaultyProxy
+from tests.kit.network import silent_peer
+from tests.kit.server import Server
+from tests.kit.starts import options
+
+LIMIT = "300ms"
+
+
+@pytest.fixture
+def silent(tmp_path: Path) -> Iterator[Initializer]:
+    with silent_peer() as port:
+        url = f"postgresql://postgres@127.0.0.1:{port}/x"
+        yield Initializer(options(url, tmp_path, connect_timeout=LIMIT, connect_deadline="600ms", retry_attempts=0))
+
+
+async def test_waiting_and_pinging(silent: Initializer) -> None:
+    for ask in (silent.wait(), silent.ping(0.3)):
+        with anyio.fail_after(2.0), pytest.raises(ConnectError):
+            await ask
+
+
+async def test_a_pool_that_connects(silent: Initializer) -> None:
+    with anyio.fail_after(2.0):
+        async with silent.pool() as pool:
+            with pytest.raises(TimeoutError):
+                await pool.acquire()
+
+
+async def test_a_pool_whose_line_freezes_takes_back_what_it_lent_and_closes(
+    server: Server, database: str, tmp_path: Path
+) -> None:
+    with FaultyProxy(server.port) as line:
+        url = server.url(database).replace(f":{server.port}/", f":{line.port}/")
+        with anyio.fail_after(8.0):
+            async with Initializer(options(url, tmp_path)).pool() as pool, pool.acquire() as other:
+                async with asynccontextmanager(connection)(pool) as lent:
+                    assert await lent.fetchval("SELECT 1") == await other.fetchval("SELECT 1") == 1
+                    line.freeze()
+                assert pool.get_size() == 1
+                other.terminate()
+
+
+async def test_a_pools_connections_have_keepalives(database_url: str, tmp_path: Path) -> None:
+    chosen = options(f"{database_url}?keepalives_idle=7", tmp_path)
+    async with Initializer(chosen).pool() as pool, pool.acquire() as lent:
+        transport = lent._transport  # type: ignore[attr-defined]  # noqa: SLF001 - asyncpg offers no public way
+        sock = transport.get_extra_info("socket")
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        if hasattr(socket, "TCP_KEEPIDLE"):
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 7
