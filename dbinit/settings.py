@@ -20,6 +20,8 @@ __all__ = ["KNOWN_VARIABLES", "InitOptions"]
 
 _E = TypeVar("_E", bound=Enum)
 
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
+_MAY_BE_SECRET = re.compile("[:@]")  # in a file's name: it may be a URL that somebody has mistyped
 _VARIABLE_NAME = r"\w+"  # what psql allows
 
 _TRY_EMBEDDED = (
@@ -191,6 +193,7 @@ def _read_url(
     """Read a URL from its variable, or from the file that the variable with `_FILE` names."""
     text, file = environ.get(variable), environ.get(f"{variable}_FILE")
     name = variable if text else f"{variable}_FILE"
+    shown = "the file" if _MAY_BE_SECRET.search(file or "") else file
     try:
         if text and file:
             problems.append(f"{variable} and {variable}_FILE are both set; unset one of them")
@@ -201,16 +204,16 @@ def _read_url(
         elif variable == "DATABASE_URL":
             problems.append(f"{variable} is not set; {_TRY_EMBEDDED}")
     except OSError as error:
-        problems.append(f"{name}: cannot read {file}: {error.strerror or type(error).__name__}")
+        problems.append(f"{name}: cannot read {shown}: {error.strerror or type(error).__name__}")
     except UnicodeDecodeError:
-        problems.append(f"{name}: {file} is not UTF-8 text")
+        problems.append(f"{name}: {shown} is not UTF-8 text")
     except ValueError as error:
         problems.append(f"{name}: {error}")
     return None
 
 
 def _url_from_file(file: str, variable: str, read_text: Callable[[Path], str]) -> DatabaseUrl:
-    if "://" in file:  # not to be repeated: it holds the password
+    if _SCHEME.match(file):  # not to be repeated: it holds the password
         raise ValueError(f"it holds a URL instead of a file's name; set {variable} to it")
     if not (text := read_text(Path(file)).strip()):
         raise ValueError("the file is empty")

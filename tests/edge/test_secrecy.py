@@ -3,16 +3,21 @@
 import asyncio
 import logging
 import pickle
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
 
+import anyio
 import asyncpg
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dbinit import DbInitError, Initializer, SettingsError
+from dbinit.diagnosis import diagnose
 from dbinit.settings import InitOptions
 from tests.kit.network import dead_port, silent_peer
 from tests.kit.patience import eventually, eventually_async
@@ -66,12 +71,45 @@ UNESCAPED = [
 
 @pytest.mark.parametrize("url", UNESCAPED)
 def test_a_malformed_url_is_not_repeated(url: str) -> None:
+    assert_kept(lambda: InitOptions(database_url=url))
+
+
+def assert_kept(read: Callable[[], InitOptions]) -> None:
     try:
-        chosen = InitOptions(database_url=url)
+        chosen = read()
     except SettingsError as error:
         assert_clean(f"{error} {error!r} {error.problems} {in_chain(error)}")
-    else:
-        assert_clean(f"{chosen} {chosen!r}")  # it can be read, if not as it was meant
+    else:  # it can be read, if not as it was meant
+        failures = [diagnose(error, url) for error in FAILURES for url in (chosen.url, chosen.migrating_url)]
+        assert_clean(f"{chosen} {chosen!r} {failures} {[str(error) for error in failures]}")
+
+
+FAILURES = [
+    OSError(111, "Connection refused"),
+    TimeoutError(),
+    ConnectionError("unexpected connection_lost() call"),
+    ssl.SSLError(1, "wrong version number"),
+    asyncpg.InvalidPasswordError("password authentication failed"),
+    asyncpg.CannotConnectNowError("the database system is starting up"),
+]
+JUNK = st.text("/#?@:%&=[]+;,!$|\\'\"\n\t \u00e4", max_size=4)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.builds("{}s3cret{}canary{}".format, JUNK, JUNK, JUNK), st.data())
+def test_no_password_comes_out_of_a_url_however_it_is_written(password: str, data: st.DataObject) -> None:
+    before = data.draw(
+        st.sampled_from(["postgresql://u:", "postgres://:", "postgresql+asyncpg://u:", "postgresql:/u:"])
+    )
+    behind = data.draw(
+        st.sampled_from(["@h/x", "@h:5432/x?sslmode=require", "@h,i:1/x", "@/x?host=/run", "@", "@h:x/"])
+    )
+    url = before + password + behind
+
+    assert_kept(lambda: InitOptions(database_url=url))
+    assert_kept(lambda: InitOptions(database_url="postgresql://u@h/x", migration_url=url))
+    assert_kept(lambda: InitOptions.from_env({"DATABASE_URL": url, "DBINIT_MIGRATION_URL_FILE": url}))
+    assert_kept(lambda: InitOptions.from_env({"DATABASE_URL": "", "DBINIT_MIGRATION_URL": url, "DBINIT_JOBS": "x"}))
 
 
 def in_chain(error: BaseException | None) -> list[str]:
@@ -167,15 +205,36 @@ def test_a_script(script: str, database_url: str, write: Write) -> None:
 async def test_a_connection_that_is_cut(connection: asyncpg.Connection, database_url: str, write: Write) -> None:
     busy = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
 
-    async def cut() -> bool:
-        return bool(await connection.fetchval(f"SELECT pg_terminate_backend(pid) FROM ({busy}) AS found"))
-
     env = {**QUICK, "DATABASE_URL": database_url, "MIGRATION_PATH": str(write("SELECT pg_sleep(60)"))}
     with dbinit(env=env) as process:
-        await eventually_async(cut)
+
+        async def is_given_up() -> bool:
+            await connection.execute(f"SELECT pg_terminate_backend(pid) FROM ({busy}) AS found")
+            return process.popen.poll() is not None
+
+        await eventually_async(is_given_up)
         end = finished(process)
 
     assert end.code == 3
+    assert_clean(end.said)
+
+
+async def test_another_starter_that_is_waited_for(
+    connection: asyncpg.Connection, database: str, database_url: str, write: Write
+) -> None:
+    secretive = f"SELECT pg_sleep(60); CREATE ROLE r_{database} PASSWORD '{PASSWORD}';"
+    env = {**QUICK, "DATABASE_URL": database_url, "MIGRATION_PATH": str(write(secretive))}
+
+    async def is_asleep() -> bool:
+        found = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
+        return bool(await connection.fetchval(found))
+
+    with dbinit(env=env) as first:
+        await eventually_async(is_asleep)
+        end = await anyio.to_thread.run_sync(lambda: run_dbinit(env={**env, "DBINIT_LOCK_WAIT": "300ms"}))
+        assert_clean(first.err)
+
+    assert end.code == 5
     assert_clean(end.said)
 
 
