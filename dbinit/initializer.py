@@ -4,26 +4,25 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-import anyio
 import asyncpg
 
 from . import history
+from .access import Access
 from .backoff import is_connection_loss
-from .connect import Attempt, connect_arguments, connected, set_keepalive
-from .diagnosis import diagnose
+from .connect import Attempt
 from .durations import format_duration
 from .lookup import decide_by, look, settle, watch
 from .losses import Losses
 from .model import Applied, Outcome, Report, Script
-from .peer import check_role, doubt
+from .peer import check_role
 from .planning import Decision
 from .readiness import Phase, Readiness, advance
 from .runner.surroundings import Connect, Surroundings
@@ -43,9 +42,6 @@ if TYPE_CHECKING:
 __all__ = ["Initializer"]
 
 logger = logging.getLogger("dbinit")
-
-
-_POOL_RELEASE_LIMIT = 3.0
 
 
 class Initializer:
@@ -74,11 +70,7 @@ class Initializer:
         self._began: float | None = None
         self._running = asyncio.Lock()
         self._losses = Losses(options, self._on_loss)
-        self._resources = AsyncExitStack()
-        self._embedded: dict[str, DatabaseUrl] = {}
-        self._doubted: set[str] = set()
-        self._used: set[asyncpg.Connection] = set()
-        self._farewells: list[asyncio.Task[None]] = []
+        self._access = Access()
 
     @property
     def readiness(self) -> Readiness:
@@ -181,19 +173,10 @@ class Initializer:
         Raises:
             ConnectError: The server of an `embedded:` URL could not be started.
         """
-        url = await self._resolve(self.options.url)
-        known = connect_arguments(url)
-        settings = {**url.session, **arguments.pop("server_settings", {})}
-        init = partial(self._prepare, url, arguments.pop("init", None))
-        limits = {"timeout": self.options.attempt_timeout(url).total_seconds(), "min_size": 0}
-        pool = await asyncpg.create_pool(**{**known, "server_settings": settings, "init": init, **limits, **arguments})
-        try:
+        url = self.options.url
+        limit = self.options.attempt_timeout(url).total_seconds()
+        async with self._access.pool(url, limit, **arguments) as pool:
             yield pool
-        finally:
-            with anyio.move_on_after(_POOL_RELEASE_LIMIT, shield=True) as scope:
-                await pool.close()
-            if scope.cancelled_caught:
-                pool.terminate()
 
     async def ping(self, limit: float) -> None:
         """Ask the database for a sign of life on a connection of its own.
@@ -204,26 +187,13 @@ class Initializer:
         Raises:
             ConnectError: There was none in time.
         """
-        url = await self._resolve(self.options.url)
-        connection: asyncpg.Connection | None = None
-        try:
-            async with asyncio.timeout(limit):
-                connection = await asyncpg.connect(**connect_arguments(url))
-                self._warn(connection, url)
-                await connection.execute("SELECT 1")
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
-            raise diagnose(error, url) from None
-        finally:
-            if connection is not None:
-                connection.terminate()
+        await self._access.ping(self.options.url, limit)
 
     async def close(self) -> None:
         """Release what is held; an embedded server stops with its last user. Safe to call more than once."""
         if self._readiness.phase is not Phase.CLOSED:
             self._step(Phase.CLOSED)
-        if self._farewells:
-            await asyncio.wait(self._farewells)
-        await self._resources.aclose()
+        await self._access.close()
 
     def terminate(self) -> None:
         """Cut the connections in use, without a goodbye: for a start that was cancelled and takes too long to end.
@@ -231,8 +201,7 @@ class Initializer:
         A release waits for the server, for a second or so; one that does not answer is not worth that long when a
         process is to end.
         """
-        for connection in self._used:
-            connection.terminate()
+        self._access.terminate()
 
     async def __aenter__(self) -> Self:
         try:
@@ -305,26 +274,13 @@ class Initializer:
         surroundings = Surroundings(connect, self._migrating_too, self._step_of_start, self._hooks, self._losses)
         return FolderWork(options or self.options, surroundings)
 
-    async def _resolve(self, url: DatabaseUrl) -> DatabaseUrl:
-        """Return where to connect to; an embedded server is started on first use and kept until `close()`."""
-        if url.embedded is None:
-            return url
-        if url.embedded not in self._embedded:
-            from .embedded import embedded_server  # noqa: PLC0415 - an extra, and not needed on the usual way
-
-            started = await self._resources.enter_async_context(embedded_server(Path(url.embedded)))
-            self._embedded[url.embedded] = started
-        return self._embedded[url.embedded]
-
     @asynccontextmanager
     async def _connected(self, url: DatabaseUrl) -> AsyncIterator[asyncpg.Connection]:
-        url = self._losses.where(await self._resolve(url))
-        async with connected(url, self._losses.options, self._on_attempt, self._farewells.append) as connection:
+        url = self._losses.where(url)
+        async with self._access.connection(url, self._losses.options, self._on_attempt) as connection:
             logger.info("Successfully connected to database")
-            self._warn(connection, url)
             try:
-                with self._in_use(connection):
-                    yield connection
+                yield connection
             except asyncpg.PostgresError as error:
                 if is_connection_loss(error):
                     raise
@@ -342,36 +298,9 @@ class Initializer:
     @asynccontextmanager
     async def _migrating_too(self) -> AsyncIterator[asyncpg.Connection]:
         """Make a second such connection, of which no more need be said."""
-        url = self._losses.where(await self._resolve(self.options.migrating_url))
-        async with connected(url, self._losses.options, lambda _: None, self._farewells.append) as connection:
-            with self._in_use(connection):
-                yield connection
-
-    @contextmanager
-    def _in_use(self, connection: asyncpg.Connection) -> Iterator[None]:
-        self._used.add(connection)
-        try:
-            yield
-        finally:
-            self._used.discard(connection)
-
-    async def _prepare(
-        self,
-        url: DatabaseUrl,
-        init: Callable[[asyncpg.Connection], Awaitable[None]] | None,
-        connection: asyncpg.Connection,
-    ) -> None:
-        """Look at a new connection of the pool before anybody uses it."""
-        self._warn(connection, url)
-        set_keepalive(connection, url)
-        if init is not None:
-            await init(connection)
-
-    def _warn(self, connection: asyncpg.Connection, url: DatabaseUrl) -> None:
-        """Say once of each URL when others on the way could read or take over its connections."""
-        if url.setting not in self._doubted and (found := doubt(connection)):
-            self._doubted.add(url.setting)
-            logger.warning("The connection to %s %s: set sslmode=verify-full in %s", url, found, url.setting)
+        url = self._losses.where(self.options.migrating_url)
+        async with self._access.connection(url, self._losses.options, lambda _: None) as connection:
+            yield connection
 
     def _on_loss(self) -> None:
         if self._began is not None:  # status() and wait() are no start

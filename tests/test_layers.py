@@ -101,7 +101,7 @@ FLOORS: dict[str, frozenset[str]] = {
         {"activity", "connect", "embedded", "executor", "history", "indexes", "losses", "pooling", "runner.ledger"}
     ),
     "input and output, composed again": frozenset({"lock", "lookup", "stepwise", "watching"}),
-    "input and output, on top of that": frozenset({"retrying"}),
+    "input and output, on top of that": frozenset({"access", "retrying"}),
     "the work": frozenset(
         {
             "application",
