@@ -26,7 +26,7 @@ _E = TypeVar("_E", bound=Enum)
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Mapping[str, Any] | None]]
 
 
-def lifespan(
+def lifespan(  # noqa: PLR0913 - keywords, each with a default
     options: InitOptions | None = None,
     *,
     mode: Mode | str | None = None,
@@ -34,6 +34,7 @@ def lifespan(
     inner: Lifespan | None = None,
     pool_size: int = 10,
     pool_init: Callable[..., Any] | None = None,
+    statement_cache_size: int = 100,
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[dict[str, Any]]]:
     """Return a lifespan for `FastAPI(lifespan=...)`.
 
@@ -47,11 +48,13 @@ def lifespan(
         inner: Another lifespan to run within this one; in `blocking` mode it starts once the schema is there.
         pool_size: The most connections the pool holds.
         pool_init: Called with each new connection of the pool, as `asyncpg.create_pool(init=...)`.
+        statement_cache_size: How many prepared statements each connection of the pool keeps. 0 keeps none, as a
+            transaction pooler wants it.
     """
 
     @asynccontextmanager
     async def run(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
-        service = Service({"max_size": pool_size, "init": pool_init})
+        service = Service({"max_size": pool_size, "init": pool_init, "statement_cache_size": statement_cache_size})
         given = {"mode": mode, "on_failure": on_failure}
         prepared = service.prepare(lambda: _with_choices(options, given))
         if prepared:

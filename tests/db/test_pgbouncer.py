@@ -1,18 +1,21 @@
 """Behind a real PgBouncer in transaction mode, where the next transaction may meet another server process."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import asyncpg
 import pytest
+from fastapi import FastAPI
 
 from dbinit import ExitCode, Outcome, ScriptError
+from dbinit.fastapi import lifespan
 from tests.kit.patience import eventually_async
 from tests.kit.pgbouncer import pgbouncer, skip_without_pgbouncer
 from tests.kit.process import dbinit, run_dbinit
 from tests.kit.server import Server
-from tests.kit.starts import initialize
+from tests.kit.starts import initialize, options
 
 Write = Callable[[str | bytes], Path]
 
@@ -153,6 +156,16 @@ async def test_a_script_with_steps_is_refused_where_no_session_keeps_the_role(
 
     assert "DBINIT_MIGRATION_URL" in refused.value.advice
     assert await connection.fetchval("SELECT to_regclass('item')") is None
+
+
+@pytest.mark.parametrize(("size", "works"), [(0, True), (100, False)])
+async def test_a_service_keeps_no_prepared_statements(pooled_url: str, write: Write, *, size: int, works: bool) -> None:
+    chosen = options(pooled_url, write("CREATE TABLE item ()"))
+    async with lifespan(chosen, mode="blocking", statement_cache_size=size)(FastAPI()) as state:
+        asked = [state["dbinit"].pool.fetchval("SELECT $1::int", number) for number in range(30)]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+
+    assert (answers == list(range(30))) is works
 
 
 def test_settings_in_the_url_are_refused_with_their_name(pooled_url: str, write: Write) -> None:
