@@ -87,13 +87,13 @@ async def stopping_with(guard: asyncpg.Connection) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def transaction(connection: asyncpg.Connection, role: str = "") -> AsyncIterator[None]:
-    """Do something whole or not at all, as `role` if that is given.
+async def transaction(connection: asyncpg.Connection, role: str = "", *, reset: bool = False) -> AsyncIterator[None]:
+    """Do something whole or not at all, as `role` if that is given; `reset` is that of `ending_transaction`.
 
     What others commit meanwhile is seen, whatever the default.
     """
     await connection.execute(f"BEGIN ISOLATION LEVEL READ COMMITTED; {acting_as(role)}")
-    async with ending_transaction(connection):
+    async with ending_transaction(connection, reset=reset):
         yield
 
 

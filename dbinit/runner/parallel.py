@@ -163,7 +163,7 @@ class Parallel:
         mark = lock_key(f"{self._frame.home.schema}:{task.path}")
         began = time.monotonic()
         try:
-            async with transaction(connection, self._frame.home.role):
+            async with transaction(connection, self._frame.home.role, reset=True):
                 # A lock that only tells which session this is, to those who look from beside.
                 marked = f"SELECT pg_catalog.pg_try_advisory_xact_lock_shared('{mark}'::bigint)"
                 await connection.execute(f"{note(task.path)}{terms_of(self._options, task)}{marked}")
@@ -174,7 +174,6 @@ class Parallel:
                 ran = Ran(task, count, time.monotonic() - began)
                 await execute_for(connection, CHECK_DEFERRED, task.path)
                 await connection.execute(self._frame.record(ran, self._next_number(task)))
-            await connection.execute(RESET)
         except asyncpg.PostgresError as error:
             if is_connection_loss(error):
                 raise
