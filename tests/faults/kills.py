@@ -15,7 +15,7 @@ from .workload import ALL, Workload
 __all__ = ["KILLS", "killing"]
 
 _FROM_THE_START = 0.15  # of the rounds
-_AIM = 0.8  # of the time that a start takes: it has begun a moment before we see it
+_AIM = 0.5  # of the time that a start takes in the beginning: later ones, and those that are seen late, take less
 _LIFE = 0.4  # seconds that a one-shot lives at least
 
 
