@@ -125,7 +125,9 @@ def key_of(kind: Kind, version: Version | None, name: str) -> str:
 
 def checksum_of(text: str) -> str:
     """Return the SHA-256 of a text in hexadecimal; CRLF counts as LF."""
-    return hashlib.sha256(text.replace("\r\n", "\n").encode()).hexdigest()
+    if "\r" in text:
+        text = text.replace("\r\n", "\n")
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 class Folder(NamedTuple):

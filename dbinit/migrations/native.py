@@ -53,7 +53,8 @@ def read_native(texts: Iterable[FileText]) -> Reading:
 def _migration(named: Named) -> Migration:
     text = named.text
     found = read_annotations(text)
-    up = found.up.of_part(text.part(found.up_span))
+    span = found.up_span
+    up = found.up.of_part(text.part(span))
     _refuse_empty(text, up)
     if found.up.compatible_with is not None and found.up.compatible_with >= named.version:
         what = "compatible-with names an older version than the migration's own"
@@ -68,7 +69,7 @@ def _migration(named: Named) -> Migration:
         named.name,
         up,
         down,
-        text.checksum(found.up_span),
+        text.checksum(span),
         depends=found.up.depends,
         compatible_with=found.up.compatible_with,
     )

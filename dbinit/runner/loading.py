@@ -11,7 +11,6 @@ from dbinit.migrations.model import File, Folder, Format
 __all__ = ["load_folder"]
 
 _READING = os.O_RDONLY | getattr(os, "O_BINARY", 0)
-_PIECE = 1 << 20
 
 
 def load_folder(
@@ -87,7 +86,7 @@ def _read(path: str) -> bytes:
     Raises:
         SourceError: It was changed meanwhile.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = os.open(path, _READING)
     try:
         before = os.fstat(descriptor)
         size = before.st_size
