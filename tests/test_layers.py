@@ -114,6 +114,7 @@ FLOORS: dict[str, frozenset[str]] = {
             "runner.migrator",
             "runner.parallel",
             "runner.serial",
+            "runner.steps",
             "runner.surroundings",
             "runner.together",
             "runner.work",

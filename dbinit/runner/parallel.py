@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import anyio
 import asyncpg
 
-from dbinit.activity import holding, note, process
+from dbinit.activity import holding, note
 from dbinit.backoff import is_connection_loss
 from dbinit.errors import ConnectionLostError, DbInitError
 from dbinit.executor import execute_for, listening, run_script
@@ -22,7 +22,6 @@ from dbinit.migrations.plan import Plan
 from dbinit.migrations.preparation import Task
 from dbinit.pooling import has_session
 from dbinit.readiness import Phase
-from dbinit.stepwise import Journey
 from dbinit.transaction import rollback, stopping_with, transaction
 from dbinit.watching import Watch, watching
 
@@ -40,7 +39,8 @@ from .framing import (
     raise_if_overtaken,
     terms_of,
 )
-from .ledger import Entry, Ledger, insertion, progress_of, read_ledger
+from .ledger import Entry, Ledger, insertion, read_ledger
+from .steps import Stage, run_steps, script_of
 
 __all__ = ["Parallel"]
 
@@ -60,6 +60,7 @@ class Parallel:
         self._guard = guard
         self._ledger = ledger
         self._frame = Frame(ledger, run.options)
+        self._run = run
         self._options, self._step, self._connect, self._hooks, self._retries = run
         self._failures: list[DbInitError] = []
         self._begun: dict[str, int] = {}  # the rows of what runs step by step, by file
@@ -181,26 +182,11 @@ class Parallel:
         return ran
 
     async def _step_by_step(self, connection: asyncpg.Connection, task: Task, watch: Watch) -> Ran:
-        if not task.found:
-            raise ValueError("only a script can be run step by step")
-        began = time.monotonic()
         async with self._connect() as beside:
-            session = await has_session(connection, beside, task.found, self._frame.home.role)
-            limit = lock_limit_of(self._options, task) if session else None
+            session = await has_session(connection, beside, script_of(task), self._frame.home.role)
             row = await self._unfinished_row(connection, task)
-            await self._hooks.run_alone(Hook.BEFORE_EACH, connection, task)
-            if session:
-                await connection.execute(terms_of(self._options, task, local=False))
-            progress = progress_of(connection, self._frame.home, row, task.step.checksum)
-            watch.begin(process(connection.get_server_pid()), limit)
-            try:
-                count = await Journey(connection, task.found, progress, _quiet, beside, limit).go()
-            finally:
-                if progress.statements > row.statements:
-                    self._retries.go_on(task.path)
-            await self._hooks.run_alone(Hook.AFTER_EACH, connection, task)
-            await connection.execute(RESET)
-        return Ran(task, count, time.monotonic() - began)
+            stage = Stage(connection, beside, session, watch)
+            return await run_steps(task, row, stage, self._run._replace(step=_quiet))
 
     async def _unfinished_row(self, connection: asyncpg.Connection, task: Task) -> Recorded:
         known = task.step.recorded

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import asyncpg
 
-from dbinit.activity import holding, note, process
+from dbinit.activity import holding, note
 from dbinit.backoff import is_connection_loss
 from dbinit.errors import DbInitError
 from dbinit.executor import execute_for, listening, log_notices, place_of, run_script
@@ -29,8 +29,6 @@ from dbinit.pooling import has_session
 from dbinit.readiness import Phase, Step
 from dbinit.sql.facts import Company, company, leaves_nothing, may_speak
 from dbinit.sql.statement import Statement
-from dbinit.sql.survey import Survey
-from dbinit.stepwise import Journey
 from dbinit.transaction import rollback, stopping_with, transaction
 from dbinit.watching import Watch, watching
 
@@ -47,9 +45,9 @@ from .framing import (
     log_ran,
     raise_if_overtaken,
     run_first,
-    terms_of,
 )
-from .ledger import Entry, Ledger, insertion, progress_of, read_ledger
+from .ledger import Entry, Ledger, insertion, read_ledger
+from .steps import Stage, run_steps, script_of
 
 __all__ = ["Serial", "announce"]
 
@@ -286,41 +284,24 @@ class Serial:
 
     async def _step_by_step(self, task: Task) -> None:
         """Run a script that cannot be one transaction, recording how far it has come."""
-        if not task.found:
-            raise ValueError("only a script can be run step by step")
-        began = time.monotonic()
-        async with self._guarded(task.path, task.found) as (guard, session):
+        async with self._staged(task) as stage:
             ledger = await self._fenced(task)
             if self._hooks.first:
                 await self._hooks.run_alone(Hook.BEFORE_ALL, self._connection)
                 await self._connection.execute(RESET)
-            row = await self._unfinished_row(task, ledger)
-            await self._hooks.run_alone(Hook.BEFORE_EACH, self._connection, task)
-            limit = lock_limit_of(self._options, task) if session else None
-            if session:
-                await self._connection.execute(terms_of(self._options, task, local=False))
-            progress = progress_of(self._connection, self._frame.home, row, task.step.checksum)
-            self._watch.begin(process(self._connection.get_server_pid()), limit)
-            try:
-                count = await Journey(self._connection, task.found, progress, self._step, guard, limit).go()
-            finally:
-                if progress.statements > row.statements:
-                    self._retries.go_on(task.path)
-            await self._hooks.run_alone(Hook.AFTER_EACH, self._connection, task)
-            await self._connection.execute(RESET)
-        ran = Ran(task, count, time.monotonic() - began)
+            ran = await run_steps(task, await self._unfinished_row(task, ledger), stage, self._run)
         self._progress.ran.append(ran)
         log_ran(ran)
 
     @asynccontextmanager
-    async def _guarded(self, path: str, found: Survey) -> AsyncIterator[tuple[asyncpg.Connection, bool]]:
-        """Hold the lock on another connection, and tell besides whether ours has a session to set something in."""
+    async def _staged(self, task: Task) -> AsyncIterator[Stage]:
+        """Hold the lock on another connection."""
         key, wait = self._frame.key, self._options.lock_wait
         async with self._connect() as guard:
-            session = await has_session(self._connection, guard, found, self._frame.home.role)
+            session = await has_session(self._connection, guard, script_of(task), self._frame.home.role)
             async with locked_transaction(guard, key, wait, self._step), stopping_with(guard):
-                await hold_for(guard, path)
-                yield guard, session
+                await hold_for(guard, task.path)
+                yield Stage(self._connection, guard, session, self._watch)
 
     async def _fenced(self, task: Task) -> Ledger:
         """Make sure that nobody has changed the history; return it."""
