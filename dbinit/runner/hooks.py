@@ -54,7 +54,7 @@ class Hooks:
         before_each: Before each, in its transaction; in one of its own where the migration has none.
         after_each: Behind each, likewise.
         after_all: Behind the last one, in a transaction of its own. Not in a rehearsal.
-        on_error: When something has failed, and was rolled back; in a transaction of its own.
+        on_error: When something has failed, and was rolled back; in a transaction of its own. Not in a rehearsal.
     """
 
     before_all: Callback | None = None

@@ -127,7 +127,8 @@ class Migrator:
         except (DbInitError, asyncpg.PostgresError) as error:
             failure = await _reported(error, connection)
             failure.outcome = outcome_of(failure, tasks, progress, self._job.ran)
-            await _run_on_error(connection, hooks, failure)
+            if self._is_kept:
+                await _run_on_error(connection, hooks, failure)
             raise failure from None
         finally:
             self._job.add(progress)
@@ -143,7 +144,7 @@ class Migrator:
         request = self._request
         if isinstance(request, Up) and request.dry_run:
             logger.warning("This is a rehearsal: it takes the locks that the migrations take, and rolls all back")
-            for hook in filter(run.hooks.has, (Hook.BEFORE_ALL, Hook.AFTER_ALL)):
+            for hook in filter(run.hooks.has, (Hook.BEFORE_ALL, Hook.AFTER_ALL, Hook.ON_ERROR)):
                 logger.warning("The hook %s is not rehearsed", hook.value)
             await run_together(connection, ledger, can_be_rehearsed(tasks), run, progress, keep=False)
         elif (isinstance(request, Up) and request.single_transaction) or all(_is_record(task) for task in tasks):

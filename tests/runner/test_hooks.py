@@ -4,7 +4,7 @@ import asyncpg
 import pytest
 
 from dbinit import DbInitError, ExitCode, StatementError
-from dbinit.folders import Down, Hook, HookCall, HookError, Hooks, Up
+from dbinit.folders import Down, Hook, HookCall, HookError, Hooks, Redo, Up
 
 from .kit import CHAIN, Project, history, relations
 
@@ -170,6 +170,21 @@ async def test_on_error_that_fails_does_not_hide_the_error(project: Project, cap
     with pytest.raises(DbInitError, match="division by zero"):
         await project.up()
     assert "The hook on_error failed" in caplog.text
+
+
+@pytest.mark.parametrize("request_", [Up(dry_run=True), Down(), Redo()], ids=lambda request: type(request).__name__)
+async def test_on_error_runs_only_where_something_was_to_be_applied(
+    project: Project, connection: asyncpg.Connection, request_: Up | Down | Redo
+) -> None:
+    project.write({"001_one.sql": TABLE + "-- dbinit: down\nSELECT 1/0"})
+    await project.up()
+    project.write({"002_two.sql": "SELECT 1/0"} if isinstance(request_, Up) else {})
+    project.write({"on_error.sql": "INSERT INTO note VALUES (DEFAULT)"})
+    calls: list[HookCall] = []
+    with pytest.raises(DbInitError, match="division by zero"):
+        await project.migrate(request_, hooks=recorder(calls))
+    assert Hook.ON_ERROR not in [call.hook for call in calls]
+    assert await connection.fetchval("SELECT count(*) FROM note") == 0
 
 
 async def test_a_rehearsal_runs_those_of_each_and_keeps_nothing(
