@@ -193,9 +193,9 @@ async def run_first(connection: asyncpg.Connection, run: Run, task: Task) -> Non
         await connection.execute(RESET_SETTINGS + role + terms_of(run.options, task))
 
 
-def log_ran(ran: Ran) -> None:
-    """Log what was done."""
-    verb, path = _VERBS[ran.task.step.action], ran.task.path
+def log_ran(ran: Ran, *, kept: bool = True) -> None:
+    """Log what was done, and whether it was only rehearsed."""
+    verb, path = _VERBS[ran.task.step.action] if kept else "Rehearsed", ran.task.path
     if ran.task.step.action is Action.RECORD:
         logger.info("%s %s", verb, path)
     else:

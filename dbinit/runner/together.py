@@ -71,9 +71,8 @@ async def run_together(
         attempt = _Attempt(connection, Frame(ledger, run.options), tasks, run, watch, keep)
         while (ran := await attempt.take(progress)) is None:
             pass
-    if keep:
-        for found in ran:
-            log_ran(found)
+    for found in ran:
+        log_ran(found, kept=keep)
     progress.ran += ran
 
 

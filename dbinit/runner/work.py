@@ -100,7 +100,7 @@ class FolderWork:
     async def _migrate(self, request: "Request") -> Report:
         async with self._opened(whole=not isinstance(request, Up)) as (folder, connection, ledger):
             if isinstance(request, Up) and not self._job and _is_current(request, folder, ledger):
-                logger.info("Database already initialized, skipping migration")
+                _log_nothing_done(request)
                 return self._report(Outcome.CURRENT, ())
             self._surroundings.losses.seen([row.stand for row in ledger.rows])
             return await self._carry_out(connection, folder, request, ledger)
@@ -114,6 +114,8 @@ class FolderWork:
 
         self._job = self._job or Job(folder, request)
         ran = await carry_out(connection, self._job, self._options, self._surroundings, ledger)
+        if not ran and not (isinstance(request, Up) and request.dry_run):
+            _log_nothing_done(request)
         return self._report(_outcome(request, ran), ran)
 
     async def verify(self, deadline: float) -> Report:
@@ -250,6 +252,17 @@ def _is_current(request: Up, folder: Folder, ledger: Ledger) -> bool:
 
 def _plan(request: Up, folder: Folder, ledger: Ledger) -> Plan:
     return plan_up(folder, ledger.rows, target=request.target, allow_missing=request.allow_missing)
+
+
+def _log_nothing_done(request: "Request") -> None:
+    """Log that nothing was to be done, or that another starter has done it meanwhile."""
+    if isinstance(request, Up):
+        logger.info("Database already initialized, skipping migration")
+        return
+    from dbinit.migrations.request import Down  # noqa: PLC0415 - as above
+
+    if isinstance(request, Down):
+        logger.info("Nothing newer is applied, nothing to take back")
 
 
 def _outcome(request: "Request", ran: tuple[MigrationRun, ...]) -> Outcome:

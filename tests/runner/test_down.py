@@ -31,6 +31,14 @@ async def test_all_that_are_newer_are_taken_back(
     assert await relations(connection) == left
 
 
+async def test_where_nothing_is_newer_it_says_so(project: Project) -> None:
+    project.write(CHAIN)
+    await project.up()
+    end = project.run("down", "--to", "3")
+    assert end.code == ExitCode.OK
+    assert "Nothing newer is applied, nothing to take back" in end.err
+
+
 async def test_a_down_file_beside_is_as_good(project: Project, connection: asyncpg.Connection) -> None:
     project.write({"001_one.sql": "CREATE TABLE one ()", "001_one.down.sql": "DROP TABLE one"})
     await project.up()

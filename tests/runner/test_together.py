@@ -94,6 +94,7 @@ async def test_a_rehearsal_names_what_it_leaves_out(project: Project, connection
     assert f"{project.path('002_two.sql')} is not rehearsed: it cannot run in a transaction" in end.err
     assert f"{project.path('003_three.sql')} is not rehearsed: it needs one that is not" in end.err
     assert "004_four.sql is not rehearsed" not in end.err
+    assert f"Rehearsed {project.path('004_four.sql')}: 1 statement in " in end.err
     assert await relations(connection) == set()
 
 
