@@ -13,6 +13,7 @@ from threading import Timer
 from typing import NamedTuple
 
 from tests.kit.patience import eventually
+from tests.kit.zygote import zygote
 
 ROOT = Path(__file__).parents[2]
 UNNOTICED = """
@@ -31,15 +32,15 @@ class Process:
 
     def __init__(self, popen: "subprocess.Popen[bytes]", folder: Path) -> None:
         self.popen = popen
-        self._folder = folder
+        self.folder = folder
 
     @property
     def out(self) -> str:
-        return (self._folder / "out").read_text(errors="replace")
+        return (self.folder / "out").read_text(errors="replace")
 
     @property
     def err(self) -> str:
-        return (self._folder / "err").read_text(errors="replace")
+        return (self.folder / "err").read_text(errors="replace")
 
     def wait(self, limit: float = 30.0) -> int:
         """Return the exit code; a signal's is negative."""
@@ -103,8 +104,11 @@ class Finished(NamedTuple):
 
 def finished(process: Process, limit: float = 30.0) -> Finished:
     """Wait for the end of a process, which never is a traceback."""
-    code = process.wait(limit)
-    end = Finished(code, process.out, process.err)
+    return _checked(process.wait(limit), process.folder)
+
+
+def _checked(code: int, folder: Path) -> Finished:
+    end = Finished(code, *((folder / name).read_text(errors="replace") for name in ("out", "err")))
     assert "Traceback" not in end.said, end.said
     return end
 
@@ -113,8 +117,12 @@ def run_dbinit(
     *arguments: str, env: Mapping[str, str] | None = None, cwd: Path = ROOT, limit: float = 30.0
 ) -> Finished:
     """Run `python -m dbinit` to its end."""
-    with dbinit(*arguments, env=env, cwd=cwd) as process:
-        return finished(process, limit)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for file in ("out", "err"):
+            (folder / file).touch()
+        code = zygote().run(list(arguments), environment(env), cwd, folder, limit)
+        return _checked(code, folder)
 
 
 # Root may read everything, unless that is taken away.
