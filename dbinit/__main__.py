@@ -2,6 +2,7 @@
 
 import gc
 import sys
+from signal import SIGINT
 from typing import NoReturn
 
 __all__ = ["run"]
@@ -12,11 +13,14 @@ def run() -> NoReturn:
     # What is imported never becomes garbage. To look for some in it, meanwhile and at the end, takes a sixth of the
     # time of a start with nothing to do.
     gc.disable()
-    from .cli import main  # noqa: PLC0415 - as said
+    try:
+        from .cli import main  # noqa: PLC0415 - as said
 
-    gc.freeze()
-    gc.enable()
-    code = main()
+        gc.freeze()
+        gc.enable()
+        code = main()
+    except KeyboardInterrupt:  # where no loop takes the signals: at the beginning, or while a file is split
+        code = 128 + SIGINT
     gc.freeze()
     sys.exit(code)
 

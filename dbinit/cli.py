@@ -78,7 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     set_up_logging(quiet=chosen.quiet)
     try:
         code = _run_command(chosen)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # which is closed where a process is started without one
+            sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read our output has seen enough. What is left in the buffer must not be tried again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

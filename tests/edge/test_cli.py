@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import re
 import signal
 import sys
@@ -376,3 +377,18 @@ def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
         assert process.wait() == 0
         assert process.out.startswith(f"{script}:1:1: SELECT 1")
         assert process.err == ""
+
+
+def test_a_closed_output_is_no_error(write: Write) -> None:
+    with running("sh", "-c", f"{sys.executable} -m dbinit split {write(SCRIPT)} >&-") as process:
+        assert finished(process).code == 0
+
+
+def test_ctrl_c_while_standard_input_is_read() -> None:
+    reading, writing = os.pipe()
+    with dbinit("split", "-", stdin=reading) as process:
+        os.close(reading)
+        os.write(writing, b"-" * 1_000_000)  # more than a pipe holds, so that some of it was read
+        process.send(signal.SIGINT)
+        assert finished(process).code == 130
+    os.close(writing)
