@@ -1,5 +1,7 @@
 """What a failed attempt to connect means, and what to do about it. Pure."""
 
+import errno
+import re
 import ssl
 
 from .backoff import Verdict, classify, is_tls_refusal
@@ -18,6 +20,18 @@ __all__ = ["diagnose", "role_reason", "short_reason"]
 # OpenSSL's codes, https://docs.openssl.org/master/man3/X509_STORE_CTX_get_error/
 _WRONG_NAME = frozenset({62, 64})  # the host's name, its address
 _WRONG_TIME = frozenset({9, 10})  # not yet valid, expired
+# How asyncio names an address that did not answer; one of IPv6 has two numbers more.
+_CONNECT_CALL = re.compile(
+    r"\[Errno (?P<number>\d+)\] Connect call failed \('(?P<host>[^']*)', (?P<port>\d+)(?:, \d+, \d+)?\)"
+)
+
+_REASONS = {
+    errno.ECONNREFUSED: "Connection refused",
+    errno.EHOSTUNREACH: "No route to host",
+    errno.ENETUNREACH: "Network is unreachable",
+    errno.EADDRNOTAVAIL: "Cannot assign requested address",
+    errno.ETIMEDOUT: "Connection timed out",
+}
 
 
 def diagnose(error: BaseException, url: DatabaseUrl) -> ConnectError | SettingsError:
@@ -93,7 +107,15 @@ def short_reason(error: BaseException) -> str:
         return error.verify_message.rstrip(".")
     if isinstance(error, OSError) and error.strerror and not error.strerror.startswith("Connect call"):
         return error.strerror
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    text = _CONNECT_CALL.sub(_refusal, str(error)).removeprefix("Multiple exceptions: ")
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+def _refusal(match: re.Match[str]) -> str:
+    """Return what asyncio says of an attempt as other programs say it."""
+    host = f"[{match['host']}]" if ":" in match["host"] else match["host"]
+    reason = _REASONS.get(int(match["number"]), f"error {match['number']}")
+    return f"{reason} ({host}:{match['port']})"
 
 
 def _tls_advice(error: BaseException) -> str:

@@ -168,10 +168,10 @@ HARMLESS = frozenset(
         "zlib",
     }
 )
-# Besides, by module: exception classes to tell apart, and the default of InitOptions.from_env().
+# Besides, by module: exceptions and the system's numbers, to tell apart, and the default of InitOptions.from_env().
 HARMLESS_FOR = {
     "backoff": frozenset({"asyncpg", "ssl"}),
-    "diagnosis": frozenset({"ssl"}),
+    "diagnosis": frozenset({"errno", "ssl"}),
     "failure": frozenset({"asyncpg"}),
     "grammar": frozenset({"google.protobuf", "postgast"}),
     "settings": frozenset({"os"}),
