@@ -146,6 +146,8 @@ def _versions(argument: str) -> tuple[Version, ...]:
         return ()
     if not argument:
         raise ValueError("name the versions, as in 001, 003, or write none")
+    if re.search(r"\d[ \t]+\d", argument):
+        raise ValueError("commas belong between versions, as in 001, 003")
     return tuple(Version.parse(part.strip()) for part in argument.split(","))
 
 

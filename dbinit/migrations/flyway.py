@@ -32,6 +32,7 @@ _OTHER_EVENTS = re.compile(
 )
 _SETTING = re.compile(r"^[ \t]*(?!#)(?P<key>[^\s=][^=\r\n]*)(?:=(?P<value>[^\r\n]*))?", re.MULTILINE)
 _TRUTH = {"true": True, "false": False}
+_GIVE = "; give it one with --placeholder NAME=VALUE, or InitOptions(placeholders=...)"
 _PLACEHOLDER = re.compile(r"\$\{(?P<name>[^}]*)(?P<end>\}?)", re.DOTALL)
 
 
@@ -111,9 +112,8 @@ class _Reader:
         def value(match: re.Match[str]) -> str:
             found = self._values.get(match["name"].lower()) if match["end"] else None
             if found is None:
-                text.problems.append(
-                    text.problem(match.start(), f"there is no value for the placeholder {match[0]:.60}")
-                )
+                what = f"there is no value for the placeholder {match[0]:.60}{_GIVE if match['end'] else ''}"
+                text.problems.append(text.problem(match.start(), what))
             return found or ""
 
         return _PLACEHOLDER.sub(value, text.text)

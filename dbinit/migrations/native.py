@@ -57,7 +57,7 @@ def _migration(named: Named) -> Migration:
     up = found.up.of_part(text.part(span))
     _refuse_empty(text, up)
     if found.up.compatible_with is not None and found.up.compatible_with >= named.version:
-        what = "compatible-with names an older version than the migration's own"
+        what = "compatible-with must name an older version than the migration's own"
         text.problems.append(Problem(text.path, what, line_of(text.text, "compatible-with")))
     down = None
     if found.down_at is not None:

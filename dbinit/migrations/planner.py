@@ -133,7 +133,10 @@ def _conflicts(folder: Folder, standings: Sequence[Standing], *, allow_missing: 
         elif found.status is Status.REVERTING:
             problems.append(f"{_name(found)} is taken back half-way; finish that with down")
         elif found.status is Status.LATE and not allow_missing:
-            problems.append(f"{_name(found)} comes late: newer ones were applied before; renumber it, or allow it")
+            problems.append(
+                f"{_name(found)} comes late: newer ones were applied before; renumber it, or allow it"
+                " (--allow-missing, or DBINIT_ALLOW_MISSING=yes)"
+            )
     ahead = [found for found in standings if found.status is Status.AHEAD]
     return problems + (_refused_ahead(folder, ahead) if ahead else [])
 

@@ -111,6 +111,7 @@ async def test_a_late_one_is_refused_or_allowed(project: Project, connection: as
     end = project.run()
     assert end.code == ExitCode.HISTORY
     assert f"{project.path('002_two.sql')} comes late" in end.err
+    assert "allow it (--allow-missing, or DBINIT_ALLOW_MISSING=yes)" in end.err
     end = project.run("up", "--allow-missing")
     assert end.code == ExitCode.OK, end.err
     assert [what for what, _ in await history(connection)] == ["001", "003", "002"]

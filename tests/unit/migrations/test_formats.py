@@ -277,7 +277,10 @@ def test_flyway_placeholders() -> None:
 @pytest.mark.parametrize(
     ("contents", "mistake"),
     [
-        ({"V1__a.sql": "SELECT\n '${x}'"}, "m/V1__a.sql:2:3: there is no value for the placeholder ${x}"),
+        (
+            {"V1__a.sql": "SELECT\n '${x}'"},
+            "m/V1__a.sql:2:3: there is no value for the placeholder ${x}; give it one with --placeholder",
+        ),
         ({"V1__a.sql": "SELECT '${x"}, "m/V1__a.sql:1:9: there is no value for the placeholder ${x"),
         ({"V1__a.sql": "", "V1.0__b.sql": ""}, "m/V1__a.sql: this has the same version (1) as m/V1.0__b.sql"),
         ({"V1__a.sql": "", "x/R__b.sql": "", "y/R__b.sql": ""}, "m/y/R__b.sql: this has the same name as m/x/R__b.sql"),
