@@ -96,7 +96,7 @@ def _run_command(chosen: argparse.Namespace) -> int:
         if chosen.command == "split":
             return _split(chosen)
         if chosen.command == "new":
-            answer = new_migration(_path(chosen), chosen.format, chosen.name)
+            answer = new_migration(_path(chosen), _format(chosen), chosen.name)
             print_result(answer.data, answer.lines, as_json=chosen.json)
             return answer.code
         with asyncio.Runner() as runner:
@@ -328,6 +328,11 @@ def _path(chosen: argparse.Namespace) -> Path:
     """Return the folder for a new migration, which needs no database."""
     default = os.environ.get("MIGRATION_PATH") or "scripts/migrations"
     return chosen.path if chosen.path is not None else Path(default)
+
+
+def _format(chosen: argparse.Namespace) -> str | None:
+    """Return whose migration a new one is to be; None where the folder tells."""
+    return chosen.format or os.environ.get("DBINIT_FORMAT", "").strip().lower() or None
 
 
 def _overrides(chosen: argparse.Namespace) -> dict[str, Any]:

@@ -200,7 +200,13 @@ def new_migration(path: Path, format_name: str | None, name: str) -> Answer:
     from .model import Format  # noqa: PLC0415 - only here
     from .runner.loading import load_folder  # noqa: PLC0415 - only here
 
-    wanted = Format(format_name) if format_name else None
+    if path.exists() and not path.is_dir():
+        raise SourceError(f"{path} is no folder of migrations", advice="set MIGRATION_PATH (or --path) to the folder")
+    try:
+        wanted = Format(format_name) if format_name else None
+    except ValueError:
+        known = ", ".join(item.value for item in Format)
+        raise SettingsError((f"DBINIT_FORMAT: {format_name!r} is not one of {known}",)) from None
     folder = load_folder(path, wanted, {}, unfinished=True) if os.path.isdir(path) and _holds_something(path) else None  # noqa: PTH112 - may raise
     try:
         files = new_files(folder, folder.format if folder else wanted or Format.NATIVE, name, datetime.now(UTC))

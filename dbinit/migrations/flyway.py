@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from .model import Hook, Kind, Migration, Part, Transaction, checksum_of
-from .problems import Problem
+from .problems import NO_VALUE, Problem
 from .reading import Named, Reading, read_version
 from .text import FileText, base_name
 
@@ -112,7 +112,7 @@ class _Reader:
         def value(match: re.Match[str]) -> str:
             found = self._values.get(match["name"].lower()) if match["end"] else None
             if found is None:
-                what = f"there is no value for the placeholder {match[0]:.60}{_GIVE if match['end'] else ''}"
+                what = f"{NO_VALUE} {match[0]:.60}{_GIVE if match['end'] else ''}"
                 text.problems.append(text.problem(match.start(), what))
             return found or ""
 

@@ -7,7 +7,7 @@ from dbinit.wording import one_line
 from . import graph
 from .detection import Detected, detect, is_read
 from .model import File, Folder, Format, Kind, Migration
-from .problems import NO_STATEMENT, FolderError, Problem
+from .problems import NO_STATEMENT, NO_VALUE, FolderError, Problem
 from .reading import Reading
 from .text import FileText
 from .version import ZERO
@@ -32,7 +32,8 @@ def read_folder(
         files: All files in it and below it, in any order; data only for those that `is_read` names.
         format: Whose rules to read it by. Default: what `detect` finds.
         placeholders: What stands for `${name}` in a folder of Flyway's. Default: nothing.
-        unfinished: Whether there may be migrations without a statement as yet. Default: that is a mistake.
+        unfinished: Whether there may be migrations without a statement, and placeholders without a value, as yet.
+            Default: those are mistakes.
 
     Raises:
         FolderError: Something is wrong with it; all mistakes are named.
@@ -47,7 +48,9 @@ def read_folder(
         problems.add(Problem(path, f"there is no migration in it, read as a folder of {detected.format.value}"))
     # What else is wrong with a file that is no text only follows from that.
     problems = {problem for problem in problems if problem in unreadable.get(problem.path, [problem])}
-    if problems := {problem for problem in problems if not (unfinished and problem.message == NO_STATEMENT)}:
+    if unfinished:
+        problems = {problem for problem in problems if not problem.message.startswith((NO_STATEMENT, NO_VALUE))}
+    if problems:
         raise FolderError(path, problems)
     return _in_order(path, detected, reading)
 

@@ -5,10 +5,11 @@ from typing import NamedTuple
 
 from dbinit.errors import HistoryError, SourceError
 
-__all__ = ["NO_STATEMENT", "FolderError", "PlanError", "Problem"]
+__all__ = ["NO_STATEMENT", "NO_VALUE", "FolderError", "PlanError", "Problem"]
 
 
 NO_STATEMENT = "there is no SQL statement, only blanks or comments"
+NO_VALUE = "there is no value for the placeholder"
 """What is wrong with a migration that is only begun."""
 
 

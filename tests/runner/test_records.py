@@ -166,6 +166,26 @@ def test_a_new_migration_needs_no_database(project: Project) -> None:
     assert "no number is left behind 18446744073709551615" in project.run("new", "more").err
 
 
+def test_a_new_migration_needs_no_values_of_placeholders(project: Project) -> None:
+    project.write({"V1__a.sql": "SELECT '${x}'"})
+    assert project.run("new", "more").out == f"{project.path('V2__more.sql')}\n"
+    assert "there is no value for the placeholder ${x}" in project.run("status").err
+
+
+def test_the_environment_says_whose_a_new_migration_is(project: Project) -> None:
+    assert project.run("new", "more", DBINIT_FORMAT="goose").out == f"{project.path('00001_more.sql')}\n"
+    refused = project.run("new", "more", DBINIT_FORMAT="geese")
+    assert refused.code == ExitCode.USAGE
+    assert "DBINIT_FORMAT: 'geese' is not one of native, " in refused.err
+
+
+def test_a_new_migration_needs_a_folder(project: Project) -> None:
+    project.write({"001_a.sql": "SELECT 1"})
+    refused = project.run("new", "more", "--path", project.path("001_a.sql"))
+    assert refused.code == ExitCode.USAGE
+    assert f"{project.path('001_a.sql')} is no folder of migrations\n" in refused.err
+
+
 async def test_an_error_is_json_too(project: Project) -> None:
     project.write({"001_one.sql": "SELECT 1;\nSELECT 1/0;\n"})
     end = project.run("up", "--json")
