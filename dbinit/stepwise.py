@@ -107,15 +107,14 @@ class Journey:
             raise
 
     async def _go(self) -> int:
-        settings: list[Statement] = []
+        settings = _Settings()
         number = 0
         for number, statement in enumerate(self._reader, start=1):
             self._digest.update(statement.text.encode() + b"\0")
             if number > self._resumed_at:
                 await self._take(number, statement)
                 continue
-            if sets_session(statement.text):
-                settings.append(statement)
+            settings.pass_by(statement)
             if statement.wanted is Wanted.VARIABLES and statement.receive and (known := next(self._known, None)):
                 statement.receive(known)
             if number == self._resumed_at:
@@ -126,14 +125,14 @@ class Journey:
             await self._advance(number, finished=True)
         return number
 
-    async def _resume(self, settings: list[Statement]) -> None:
+    async def _resume(self, settings: "_Settings") -> None:
         if self._digest.hexdigest() != self._recorded:
             raise FileChangedError(
                 f"{self._path} was interrupted behind statement {self._resumed_at}, and what stands before that"
                 " has been edited since: where to go on cannot be known",
                 advice="restore the file and start again; or finish it by hand, and delete its row from the history",
             )
-        for statement in settings:  # this session has not been told yet
+        for statement in settings.kept:  # this session has not been told yet
             await self._connection.execute(statement.text)
 
     async def _take(self, number: int, statement: Statement) -> None:
@@ -198,6 +197,24 @@ class Journey:
     async def _advance(self, number: int, *, finished: bool = False) -> None:
         results = " " + json.dumps(self._results) if self._results else ""
         await self._progress.advance(number, self._digest.hexdigest() + results, finished=finished)
+
+
+class _Settings:
+    """What a script has set for its session, up to where it was interrupted."""
+
+    def __init__(self) -> None:
+        self.kept: list[Statement] = []
+        self._before_block = 0
+
+    def pass_by(self, statement: Statement) -> None:
+        """Take note of a statement that was run before; a ROLLBACK takes back what was set in its block."""
+        stands = stance(statement)
+        if stands is Footing.ROLLBACK:
+            del self.kept[self._before_block :]
+        elif stands in {Footing.BEGIN, Footing.COMMIT}:
+            self._before_block = len(self.kept)
+        elif sets_session(statement.text):
+            self.kept.append(statement)
 
 
 @asynccontextmanager

@@ -115,6 +115,18 @@ async def test_settings_of_the_session_are_made_again(
     assert await connection.fetchval("SELECT to_regclass('inner_room.b')") is not None
 
 
+async def test_settings_that_were_rolled_back_are_not_made_again(
+    connection: asyncpg.Connection, database_url: str, write: Write
+) -> None:
+    script = "CREATE TABLE a (); BEGIN; SET search_path = pg_temp; ROLLBACK; VACUUM a; {last} CREATE TABLE b ();"
+    with pytest.raises(StatementError):
+        await initialize(database_url, write(script.format(last="SELECT 1/0;")))
+
+    await initialize(database_url, write(script.format(last="SELECT 1;")))
+
+    assert await connection.fetchval("SELECT to_regclass('public.b')") is not None
+
+
 async def test_a_killed_run_is_resumed(connection: asyncpg.Connection, database_url: str, write: Write) -> None:
     path = write(
         "CREATE TABLE one (id int); VACUUM one; INSERT INTO one VALUES (1); SELECT pg_sleep(30) FROM one WHERE id = 1;"
