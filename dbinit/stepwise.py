@@ -2,7 +2,8 @@
 
 How far it has come is recorded in the transaction that does the work: in the script's own before its COMMIT, or in one
 made for a statement that stands outside of any. Only for what PostgreSQL refuses inside a transaction it is recorded
-right behind. The results that have become variables are recorded too: they decide how the script goes on.
+right behind, and right before that it is begun. The results that have become variables are recorded too: they decide
+how the script goes on.
 """
 
 import hashlib
@@ -20,7 +21,7 @@ from .executor import log_note, run_statement
 from .indexes import concurrent_build, index_build
 from .quoting import quote_name
 from .readiness import Phase, Step
-from .sql.facts import Footing, chains, concurrently, sets_session
+from .sql.facts import Footing, chains, concurrently, leading_words, sets_session
 from .sql.reader import Reader
 from .sql.statement import Result, Statement, Wanted
 from .sql.survey import Survey, stance
@@ -30,7 +31,9 @@ from .transaction import rollback, transaction
 __all__ = ["Journey", "Progress"]
 
 _RESET_LIMIT = 1.0  # seconds
-_DUPLICATE = frozenset({"42P04", "42P07", "42710"})
+_BEGUN = "+"  # before the digest: the next statement, which cannot share its transaction with a record, was begun
+# How the server refuses to make what is there, and to drop what is not.
+_DONE_BEFORE = {"CREATE": frozenset({"42P04", "42P07", "42710"}), "DROP": frozenset({"3D000", "42704"})}
 
 
 class Progress(Protocol):
@@ -83,7 +86,8 @@ class Journey:
         self._in_block = False
         self._resumed_at = progress.statements
         self._digest = hashlib.sha256()
-        self._recorded, _, results = progress.digest.partition(" ")
+        self._was_begun = progress.digest.startswith(_BEGUN)
+        self._recorded, _, results = progress.digest.removeprefix(_BEGUN).partition(" ")
         self._results: list[Result] = [Result(*result) for result in json.loads(results or "[]")]
         self._known = iter(tuple(self._results))
 
@@ -158,6 +162,9 @@ class Journey:
 
     async def _send_alone(self, number: int, statement: Statement) -> None:
         """Run what cannot share its transaction with the record; it may have been run when we were interrupted."""
+        may_be_done = self._was_begun and number == self._resumed_at + 1
+        if not may_be_done:
+            await self._note(_BEGUN + self._progress.digest)
         try:
             async with self._patience(statement.text):
                 if index := concurrent_build(statement.text):
@@ -167,8 +174,15 @@ class Journey:
                     await self._send(number, statement)
         except StatementError as error:
             # An index that is there is a valid one: what was left over of a build has been dropped before.
-            if number != self._resumed_at + 1 or error.sqlstate not in _DUPLICATE:
-                raise
+            if may_be_done and error.sqlstate in _done_before(statement):
+                return
+            if not may_be_done:
+                await self._note(self._progress.digest.removeprefix(_BEGUN))
+            raise
+
+    async def _note(self, digest: str) -> None:
+        """Record whether the next statement was begun."""
+        await self._progress.advance(self._progress.statements, digest, finished=False)
 
     @asynccontextmanager
     async def _patience(self, statement: str) -> AsyncIterator[None]:
@@ -215,6 +229,12 @@ class _Settings:
             self._before_block = len(self.kept)
         elif sets_session(statement.text):
             self.kept.append(statement)
+
+
+def _done_before(statement: Statement) -> frozenset[str]:
+    """Return the errors that mean that a statement was run before; one that makes others may be done by halves."""
+    whole = statement.wanted is Wanted.NOTHING
+    return _DONE_BEFORE.get(next(leading_words(statement.text), ""), frozenset()) if whole else frozenset()
 
 
 @asynccontextmanager

@@ -28,6 +28,17 @@ INSERT INTO two VALUES (2);
 COMMIT;
 VACUUM one;
 """
+# Ends its own session the first time: a sequence does not go back.
+END_ONCE = """\
+CREATE SEQUENCE ended;
+CREATE FUNCTION end_once() RETURNS bool LANGUAGE sql AS
+    $$ SELECT CASE WHEN nextval('ended') = 1 THEN pg_terminate_backend(pg_backend_pid()) END $$;
+"""
+AT_THE_RECORD = """\
+CREATE FUNCTION end_at_record() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM end_once(); RETURN NEW; END $$;
+CREATE TRIGGER record BEFORE UPDATE ON dbinit_history FOR EACH ROW WHEN (NEW.statements > 2)
+    EXECUTE FUNCTION end_at_record();
+"""
 
 
 async def rows(connection: asyncpg.Connection, table: str) -> int:
@@ -152,17 +163,46 @@ async def test_a_killed_run_is_resumed(connection: asyncpg.Connection, database_
     assert await rows(connection, "one") == 1
 
 
-async def test_an_object_that_was_made_before_the_record_is_taken_for_success(
-    connection: asyncpg.Connection, database_url: str, write: Write
+@pytest.mark.parametrize(
+    "statement",
+    ["CREATE INDEX CONCURRENTLY one_id ON one (id);", "DROP INDEX CONCURRENTLY one_n;"],
+    ids=["made", "gone"],
+)
+async def test_what_was_done_before_the_record_is_taken_for_success(
+    statement: str, connection: asyncpg.Connection, database_url: str, write: Write, caplog: pytest.LogCaptureFixture
 ) -> None:
-    script = "CREATE TABLE one (id int); {middle} CREATE INDEX CONCURRENTLY one_id ON one (id); SELECT 1;"
+    script = "CREATE TABLE one (id int, n int); CREATE INDEX one_n ON one (n); {middle} {statement} SELECT 1;"
     with pytest.raises(StatementError):
-        await initialize(database_url, write(script.format(middle="SELECT 1/0;")))
-    await connection.execute("CREATE INDEX one_id ON one (id)")
+        await initialize(database_url, write(script.format(middle="SELECT 1/0;", statement=statement)))
+    await connection.execute(f"{END_ONCE}{AT_THE_RECORD}")
 
-    report = await initialize(database_url, write(script.format(middle="")))
+    report = await initialize(database_url, write(script.format(middle="", statement=statement)))
 
     assert report.outcome is Outcome.APPLIED
+    assert caplog.text.count("connecting again") == 1
+
+
+async def test_what_somebody_else_has_made_is_an_error_each_time(
+    connection: asyncpg.Connection, database_url: str, write: Write
+) -> None:
+    await connection.execute("CREATE TABLE one (id int, n int); CREATE INDEX one_id ON one (n)")
+    path = write("CREATE INDEX CONCURRENTLY one_id ON one (id);")
+
+    for _ in range(2):
+        with pytest.raises(StatementError, match="already exists"):
+            await initialize(database_url, path)
+
+    assert await connection.fetchval("SELECT outcome FROM dbinit_history") == "unfinished"
+
+
+async def test_what_was_done_by_halves_is_not_taken_for_success(
+    connection: asyncpg.Connection, database_url: str, write: Write
+) -> None:
+    await connection.execute(END_ONCE)
+    path = write("DO $$ BEGIN CREATE TABLE one (); COMMIT; PERFORM end_once(); CREATE TABLE two (); END $$;")
+
+    with pytest.raises(StatementError, match='"one" already exists'):
+        await initialize(database_url, path)
 
 
 @pytest.mark.parametrize(
