@@ -21,7 +21,7 @@ from .backoff import delays, is_connection_loss
 from .durations import format_duration
 from .errors import LockTimeoutError, UnsupportedDatabaseError
 from .readiness import Phase, Step
-from .timeouts import notice_end
+from .timeouts import no_end, notice_end
 from .transaction import ending_transaction
 
 __all__ = [
@@ -122,7 +122,7 @@ async def locked_transaction(
 async def hold_for(guard: asyncpg.Connection, what: str) -> None:
     """Let the transaction that holds the lock be idle while `what` is done elsewhere, for as long as that takes."""
     said = note(f"holds the lock while {what} runs on another connection")
-    await guard.execute(f"{said}SET LOCAL idle_in_transaction_session_timeout = 0")
+    await guard.execute(f"{said}{no_end()}")
 
 
 async def _begin(connection: asyncpg.Connection, key: int, wait: timedelta, step: Step, also: str = "NULL") -> None:

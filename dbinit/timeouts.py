@@ -6,13 +6,18 @@ client that was killed would be waited for until then, and one whose host has va
 
 from datetime import timedelta
 
-__all__ = ["limits", "lock_limit", "no_lock_limit", "notice_end"]
+__all__ = ["limits", "lock_limit", "no_end", "no_lock_limit", "notice_end"]
 
 # Milliseconds. From PostgreSQL 14 on, and only where the kernel can tell; elsewhere anything but 0 is refused.
 _CHECK = ("client_connection_check_interval", "500")
 # A host that has vanished is given up after 5 + 3 * 2 seconds. Of no effect on a socket in the file system.
 _PROBES = (("tcp_keepalives_idle", "5"), ("tcp_keepalives_interval", "2"), ("tcp_keepalives_count", "3"))
 _UNANSWERED = ("tcp_user_timeout", "11000")  # milliseconds; Linux alone has it
+# PostgreSQL 17 has brought the second one.
+_ENDS = """
+SELECT pg_catalog.set_config(name, '0', true) FROM pg_catalog.pg_settings
+WHERE name OPERATOR(pg_catalog.=) ANY ('{idle_in_transaction_session_timeout,transaction_timeout}'::pg_catalog.text[])
+"""
 _LIFT = """
 SELECT pg_catalog.set_config('lock_timeout', '0', false) FROM pg_catalog.pg_settings
 WHERE name OPERATOR(pg_catalog.=) 'lock_timeout' AND setting OPERATOR(pg_catalog.=) '{limit}'
@@ -54,6 +59,11 @@ def limits(statement: timedelta | None, lock: timedelta | None, *, local: bool =
     return "".join(
         f"SET {scope} {name} = {_milliseconds(limit)};\n" for name, limit in wanted.items() if limit is not None
     )
+
+
+def no_end() -> str:
+    """Return the SQL that lets the transaction that it stands in last, idle, for as long as it takes."""
+    return _ENDS
 
 
 def no_lock_limit(limit: timedelta) -> str:

@@ -223,6 +223,18 @@ async def test_what_cannot_work_is_refused_before_anything_runs(
     assert await connection.fetchval("SELECT to_regclass('t')") is None
 
 
+async def test_the_lock_beside_it_may_be_held_for_longer_than_a_transaction_may_take(
+    connection: asyncpg.Connection, database: str, database_url: str, write: Write, caplog: pytest.LogCaptureFixture
+) -> None:
+    await connection.execute(f"ALTER DATABASE {database} SET transaction_timeout = '500ms'")
+    steps = "SELECT pg_sleep(0.3); VACUUM one; " * 3
+
+    report = await initialize(database_url, write(f"CREATE TABLE one (); {steps}"))
+
+    assert report.outcome is Outcome.APPLIED
+    assert "connecting again" not in caplog.text
+
+
 async def test_two_starters_run_it_once(connection: asyncpg.Connection, database_url: str, write: Write) -> None:
     path = write("CREATE TABLE one (id int); VACUUM one; SELECT pg_sleep(0.3); INSERT INTO one VALUES (1);")
     env = {"DATABASE_URL": database_url, "MIGRATION_PATH": str(path)}
