@@ -84,6 +84,8 @@ class HookRunner:
         self._scripts = scripts
         self._role = role
         self._whole = self._is_whole = whole
+        self.opened = False
+        """Whether `before_all` was run in a transaction of its own, which stands."""
         self._callbacks = {Hook(field.name): getattr(hooks, field.name) for field in fields(hooks)}
 
     @property
@@ -98,7 +100,7 @@ class HookRunner:
 
     def rolled_back(self) -> None:
         """Take note that `before_all`, if it was run, was rolled back with the first migration."""
-        self._whole = self._is_whole
+        self._whole = self._is_whole and not self.opened
 
     def has(self, hook: Hook) -> bool:
         """Tell whether anything is hooked in there."""
@@ -111,6 +113,7 @@ class HookRunner:
         if self.has(hook):
             async with transaction(connection, self._role):
                 await self.run(hook, connection, task, error)
+            self.opened = self.opened or hook is Hook.BEFORE_ALL
 
     async def run(
         self, hook: Hook, connection: asyncpg.Connection, task: Task | None = None, error: Exception | None = None

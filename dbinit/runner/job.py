@@ -28,6 +28,8 @@ class Job:
         self.request = request
         self.ran: list[Ran] = []
         """What has been done, and recorded."""
+        self.opened = False
+        """Whether what is hooked in before all was run in a transaction of its own."""
         self._tried: dict[int, Task] = {}
 
     @property

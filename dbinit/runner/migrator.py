@@ -132,6 +132,7 @@ class Migrator:
             raise failure from None
         finally:
             self._job.add(progress)
+            self._job.opened = self._job.opened or hooks.opened
 
     @property
     def _is_kept(self) -> bool:
@@ -160,7 +161,7 @@ class Migrator:
         scripts: dict[Hook, list[Survey]] = {}
         for hook, parts in self._folder.hooks.items():
             scripts[hook] = [prepare_part(part, format_, context)[0] for part in parts]
-        whole = self._is_kept and not self._job.ran
+        whole = self._is_kept and not self._job.ran and not self._job.opened
         return HookRunner(scripts, self._callbacks, self._run.options.home.role, whole=whole)
 
     async def _wait(self, connection: asyncpg.Connection, left: timedelta) -> timedelta:

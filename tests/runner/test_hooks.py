@@ -203,3 +203,16 @@ async def test_what_runs_step_by_step_has_them_around_it(project: Project, conne
     project.write({"001_one.sql": "CREATE TABLE one ();\nVACUUM one;\n" + NOTE.format("one"), **FILES})
     await project.up()
     assert await notes(connection) == ["before_all", "before_each", "one", "after_each", "after_all"]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+async def test_the_one_before_all_that_stands_is_not_run_again_with_what_is_tried_again(
+    jobs: int, project: Project, connection: asyncpg.Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    await connection.execute("CREATE SEQUENCE tries")
+    lost = "SELECT pg_terminate_backend(pg_backend_pid()) FROM nextval('tries') n WHERE n = 1;\n"
+    busy = "DO $$ BEGIN IF nextval('tries') < 5 THEN RAISE 'busy' USING ERRCODE = '55P03'; END IF; END $$;\n"
+    project.write({"001_one.sql": f"VACUUM note;\n{lost}{busy}", "002_two.sql": "SELECT 1", **FILES})
+    await project.up(jobs=jobs)
+    assert ("connecting again" in caplog.text, caplog.text.count("trying again")) == (True, 2)
+    assert (await notes(connection)).count("before_all") == 1
