@@ -54,7 +54,8 @@ async def _copied(connection: asyncpg.Connection, source: str, role: str) -> lis
     # The public methods send one statement; a message of two is a transaction, which is what the role is set for.
     copy = f"{acting_as(role)}COPY {source} TO STDOUT"
     await connection._copy_out(copy, collect, None)  # type: ignore[attr-defined]  # noqa: SLF001
-    lines = b"".join(chunks).decode().split("\n")[:-1]
+    # What a session of another database runs may be in its encoding, and comes as it is.
+    lines = b"".join(chunks).decode(errors="replace").split("\n")[:-1]
     return [[_value(field) if "\\" in field else field for field in line.split("\t")] for line in lines]
 
 

@@ -13,6 +13,7 @@ import pytest
 from dbinit import StatementError
 from dbinit.folders import HookCall, Hooks, Up
 from tests.kit.patience import eventually_async
+from tests.kit.server import Server
 
 from .kit import Project
 
@@ -217,6 +218,26 @@ async def test_who_is_overtaken_between_two_tries_reads_the_history_again(
         await blocker.execute("ROLLBACK")
     assert await connection.fetchval("SELECT count(*) FROM dbinit_migrations") == 1
     assert caplog.text.count("Applied ") == 1
+
+
+async def test_who_is_in_the_way_may_work_elsewhere_in_another_encoding(
+    server: Server, project: Project, connection: asyncpg.Connection, database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    role, place = f"shared_{database}", f"{database}_latin"
+    await connection.execute(f"CREATE ROLE {role}")
+    await connection.execute(f"CREATE DATABASE {place} TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'")
+    project.write({"001_item.sql": f"ALTER ROLE {role} CREATEDB"})
+    other = await asyncpg.connect(server.url(place))
+    try:
+        await other.execute(f"BEGIN; ALTER ROLE {role} CREATEROLE /* caf\N{LATIN SMALL LETTER E WITH ACUTE} */")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(lambda: project.up(lock_timeout=LIMIT))
+            await said(caplog, f"in the way: pid {other.get_server_pid()} ")
+            await other.execute("ROLLBACK")
+    finally:
+        await other.close()
+        await connection.execute(f"DROP DATABASE {place}")
+        await connection.execute(f"DROP ROLE {role}")
 
 
 # Two that wait for each other: the migration has one table and wants the other's, as soon as that one waits.
