@@ -99,7 +99,7 @@ async def read(connection: asyncpg.Connection, home: Home) -> list[Applied] | No
         rows = [[field or "" for field in row] for row in found]
         # Sorted here, as a sort in the query costs a fresh session more than it does us.
         return [_row(home, row) for row in sorted(rows, key=lambda row: int(row[0]))]
-    except ValueError as error:
+    except (OverflowError, ValueError) as error:
         raise HistoryError.unreadable(_qualified(home), str(error)) from None
 
 

@@ -136,7 +136,7 @@ class Ledger:
         """
         try:
             return sorted([_row(self.home, fields) for fields in self.fields], key=attrgetter("id"))
-        except (LookupError, TypeError, ValueError) as error:
+        except (LookupError, OverflowError, TypeError, ValueError) as error:
             raise HistoryError.unreadable(_table(self.home), str(error)) from None
 
     def is_just(self, folder: Folder) -> bool:

@@ -44,6 +44,7 @@ async def test_a_table_of_somebody_else_is_left_alone(
         "ALTER COLUMN script TYPE int USING 1, DROP COLUMN id",
         "ALTER COLUMN outcome TYPE text USING 'vanished'",
         "ALTER COLUMN applied_at DROP DEFAULT, ALTER COLUMN applied_at TYPE text",
+        "ALTER COLUMN applied_at TYPE timestamptz USING 'infinity'",
     ],
 )
 async def test_a_history_that_was_tampered_with_is_not_guessed_at(

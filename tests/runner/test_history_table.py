@@ -39,7 +39,14 @@ async def test_a_table_of_an_unknown_shape_is_refused(
 
 
 @pytest.mark.parametrize(
-    "change", ["state = 'dreaming'", "kind = 'nonsense'", "version = 'x'", "down_transaction = '?'"]
+    "change",
+    [
+        "state = 'dreaming'",
+        "kind = 'nonsense'",
+        "version = 'x'",
+        "down_transaction = '?'",
+        "applied_at = 'infinity'",
+    ],
 )
 async def test_a_row_that_makes_no_sense_is_refused(
     change: str, project: Project, connection: asyncpg.Connection
