@@ -242,8 +242,9 @@ def _reported(report: Report) -> Answer:
             f"  {found.statements:5}  {one_line(found.name)}"
             for found in report.migrations
         ]
-        statements = counted(report.statements, "statement")
-        lines.append(f"{len(report.migrations)} migrations, {statements}, {report.seconds:.2f} s")
+        different = {(found.version, found.name) for found in report.migrations}  # redo has each twice
+        migrations, statements = counted(len(different), "migration"), counted(report.statements, "statement")
+        lines.append(f"{migrations}, {statements}, {report.seconds:.2f} s")
     return Answer(asdict(report), lines)
 
 

@@ -118,7 +118,8 @@ class Migrator:
         hooks = await in_thread(self._hooks)
         run = self._run._replace(hooks=hooks)
         doing = "Running" if any(task.found for task in tasks) else "Recording"
-        logger.info("%s %s of %s...", doing, counted(len(tasks), "migration"), self._folder.path)
+        different = {(task.step.version, task.step.name) for task in tasks}  # redo has each twice
+        logger.info("%s %s of %s...", doing, counted(len(different), "migration"), self._folder.path)
         progress = Progress()
         try:
             await self._run_tasks(connection, ledger, tasks, run, progress)

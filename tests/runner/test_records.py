@@ -201,3 +201,11 @@ async def test_a_run_is_json_too(project: Project) -> None:
     assert [run["version"] for run in found["migrations"]] == ["001", "002", "003"]
     assert said(project.run("down", "2", "--json"))["outcome"] == "reverted"
     assert said(project.run("redo", "--json"))["outcome"] == "applied"
+
+
+async def test_redo_counts_the_migration_once(project: Project) -> None:
+    project.write(CHAIN)
+    await project.up()
+    end = project.run("redo")
+    assert f"Running 1 migration of {project.folder}..." in end.err
+    assert "\n1 migration, 2 statements, " in end.out
