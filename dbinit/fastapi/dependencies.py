@@ -9,7 +9,7 @@ from asyncpg.pool import PoolConnectionProxy
 from fastapi import Depends, HTTPException
 from starlette.requests import HTTPConnection
 
-from .gate import RETRY_AFTER
+from .gate import RETRY_AFTER, why_not
 from .service import service_of
 
 __all__ = ["connection", "pool"]
@@ -22,7 +22,7 @@ async def pool(request: HTTPConnection) -> asyncpg.Pool:
     """Return the service's pool, for `Depends(pool)`; answers 503 while the schema is not there."""
     service = service_of(request.scope)
     if service is None or service.pool is None:
-        raise HTTPException(503, "The service is starting.", headers=RETRY_AFTER)
+        raise HTTPException(503, why_not(service), headers=RETRY_AFTER)
     return service.pool
 
 

@@ -5,13 +5,18 @@ from collections.abc import Collection
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .service import service_of
+from .service import Service, service_of
 
-__all__ = ["RETRY_AFTER", "Gate"]
+__all__ = ["RETRY_AFTER", "Gate", "why_not"]
 
 RETRY_AFTER = {"Retry-After": "1", "Cache-Control": "no-store"}
 _PROBES = ("/livez", "/healthz", "/readyz")
 _TRY_AGAIN_LATER = 1013  # WebSocket close code, https://www.iana.org/assignments/websocket
+
+
+def why_not(service: Service | None) -> str:
+    """Say to whoever asks for a route why it is not served."""
+    return "The service did not start." if service and service.failure else "The service is starting."
 
 
 class Gate:
@@ -33,7 +38,7 @@ class Gate:
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": _TRY_AGAIN_LATER, "reason": "starting"})
         else:
-            response = JSONResponse({"detail": "The service is starting."}, status_code=503, headers=RETRY_AFTER)
+            response = JSONResponse({"detail": why_not(service_of(scope))}, status_code=503, headers=RETRY_AFTER)
             await response(scope, receive, send)
 
     def _may_pass(self, scope: Scope) -> bool:

@@ -194,7 +194,8 @@ def test_a_service_that_is_to_stay_stays_shut(mode: str, database_url: str, writ
     with serving(tmp_path, env) as service:
         eventually(lambda: state(service) == (503, {"status": "failed", "phase": "failed"}))
         assert service.get("/livez").status_code == 200
-        assert service.get("/items").status_code == 503
+        refused = service.get("/items")
+        assert (refused.status_code, refused.json()) == (503, {"detail": "The service did not start."})
 
         service.process.send(signal.SIGTERM)
         end = finished(service.process)
