@@ -5,6 +5,7 @@ pause is shorter than half of what was asked for. See Marc Brooker, "Exponential
 https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
 """
 
+import re
 import ssl
 from collections.abc import Callable, Iterator
 from enum import Enum
@@ -33,6 +34,12 @@ class Verdict(Enum):
 _TRANSIENT_STATES = frozenset({"57P01", "57P02", "57P03", "53300"})
 _DATABASE_MISSING = "3D000"
 _PROTOCOL_VIOLATION = "08P01"
+# PgBouncer has this one code for all that it says, and for what its server has said to it.
+_POOLER_WAITS = re.compile(
+    "the database system is|cannot connect|server login|login_timeout|query_wait_timeout|too many|no more connections"
+    "|connection slots",
+    re.IGNORECASE,
+)
 
 
 def delays(initial: float, random: Callable[[], float], *, cap: float = MAX_DELAY) -> Iterator[float]:
@@ -56,7 +63,7 @@ def classify(error: BaseException) -> Verdict:
     not there yet: that the certificate files exist is for the caller to see to, as the error does not tell.
     """
     if isinstance(error, asyncpg.PostgresError):
-        return _classify_state(error.sqlstate or "")
+        return _classify_state(error.sqlstate or "", str(error))
     if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):  # the server went away in mid-handshake
         return Verdict.TRANSIENT
     if isinstance(error, ssl.SSLError | ValueError) or is_tls_refusal(error):
@@ -73,8 +80,10 @@ def is_tls_refusal(error: BaseException) -> bool:
     return isinstance(error, ConnectionError) and error.errno is None and "rejected SSL upgrade" in str(error)
 
 
-def _classify_state(state: str) -> Verdict:
-    if state in _TRANSIENT_STATES or (state.startswith("08") and state != _PROTOCOL_VIOLATION):
+def _classify_state(state: str, message: str) -> Verdict:
+    if state == _PROTOCOL_VIOLATION:
+        return Verdict.TRANSIENT if _POOLER_WAITS.search(message) else Verdict.PERMANENT
+    if state in _TRANSIENT_STATES or state.startswith("08"):
         return Verdict.TRANSIENT
     return Verdict.GRACE if state == _DATABASE_MISSING else Verdict.PERMANENT
 

@@ -89,6 +89,9 @@ TRANSIENT = {
     "no host unreachable for ever": OSError(113, "No route to host"),
     "socket not there yet": FileNotFoundError(2, "No such file or directory"),
     "class 08": server_error("08006"),
+    "a pooler's server is starting up": exceptions.ProtocolViolationError("the database system is starting up"),
+    "a pooler's server is away": exceptions.ProtocolViolationError("server login has been failing"),
+    "a pooler is full": exceptions.ProtocolViolationError("no more connections allowed (max_client_conn)"),
     "rejected by the server for now": server_error("08004"),
 }
 GRACE = {"no such database": exceptions.InvalidCatalogNameError('database "x" does not exist')}
