@@ -4,6 +4,7 @@ Whoever begins again reads the history first, so that nothing is done twice.
 """
 
 import logging
+import math
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -14,6 +15,7 @@ from typing import TypeVar
 import anyio
 
 from .backoff import delays
+from .durations import format_duration
 from .errors import NOTHING_APPLIED, ConnectError, ConnectionLostError, DemotedError
 from .settings import InitOptions
 from .url import DatabaseUrl
@@ -39,7 +41,10 @@ class Losses:
         self._options = options
         self._on_loss = on_loss
         self._history: object = None
+        self._has_looked = False
         self._in_a_row = 0
+        self._in_vain = 0  # those of them behind which the history had been read
+        self._since = math.inf  # by time.monotonic(): for how long it has not been read
         self._lost: ConnectionLostError | None = None
         self._demoted = False
 
@@ -49,8 +54,9 @@ class Losses:
         Args:
             history: Anything that is equal as long as the history says the same.
         """
+        self._has_looked = True
         if history != self._history:
-            self._history, self._in_a_row = history, 0
+            self._history, self._in_a_row, self._in_vain = history, 0, 0
 
     @property
     def options(self) -> InitOptions:
@@ -69,7 +75,8 @@ class Losses:
         Args:
             work: What to do; it connects by itself, and reads the history before anything else.
             until: By `time.monotonic()`, when to give up. Default: when the connection has been lost three times in a
-                row without the history having come any further.
+                row without the history having come any further; where not even the history could be read, as behind
+                a pooler whose server is away, when that has taken as long as connecting may.
 
         Raises:
             ConnectionLostError: It was lost too often.
@@ -89,10 +96,16 @@ class Losses:
     def _take(self, error: ConnectionLostError, until: float | None) -> None:
         self._lost = error
         self._in_a_row += 1
+        self._in_vain += self._has_looked
+        self._since = time.monotonic() if self._has_looked else min(self._since, time.monotonic())
+        self._has_looked = False
         self._demoted = self._demoted or isinstance(error, DemotedError)
         if until is not None and time.monotonic() >= until:
             raise error
-        if until is None and self._in_a_row >= _MOST_IN_A_ROW:
+        if until is None and self._left <= 0:
+            error.message += f"; it has been so for {format_duration(self._deadline)}"
+            raise error
+        if until is None and self._in_vain >= _MOST_IN_A_ROW:
             error.message += f"; that was the last of {_MOST_IN_A_ROW} times in a row, with nothing gained in between"
             error.advice = f"look into the server's log for why it breaks; then {error.advice}"
             raise error
@@ -103,4 +116,14 @@ class Losses:
         """Wait before the work is begun again, unless it is for the first time."""
         if self._in_a_row > 1:
             pauses = delays(self._options.retry_delay.total_seconds(), random.random)
-            await anyio.sleep(next(islice(pauses, self._in_a_row - 2, None)))
+            pause = next(islice(pauses, self._in_a_row - 2, None))
+            await anyio.sleep(min(pause, max(self._left, 0)))
+
+    @property
+    def _deadline(self) -> float:
+        return self._options.connect_deadline.total_seconds()
+
+    @property
+    def _left(self) -> float:
+        """How many seconds there are left until the history has to be read."""
+        return self._since + self._deadline - time.monotonic()

@@ -182,6 +182,24 @@ async def test_a_service_keeps_no_prepared_statements(pooled_url: str, write: Wr
     assert (answers == [*range(10)] * 5) is works
 
 
+async def test_a_server_that_is_away_is_waited_for_although_the_pooler_answers(
+    own_server: Server, own_url: str, write: Write, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def lost_often() -> bool:
+        return caplog.text.count("connecting again") > 3
+
+    skip_without_pgbouncer()
+    with pgbouncer(own_server) as port:
+        url = own_url.replace(f":{own_server.port}/", f":{port}/")
+        await initialize(url, write("CREATE TABLE item ()"))  # from here on the pooler lets clients in by itself
+        own_server.stop()
+        limits = {"connect_timeout": "500ms", "retry_delay": "100ms"}
+        start = asyncio.create_task(initialize(url, write("CREATE TABLE other ()"), **limits))
+        await eventually_async(lost_often)
+        own_server.start()
+        assert (await start).outcome is Outcome.APPLIED
+
+
 def test_settings_in_the_url_are_refused_with_their_name(pooled_url: str, write: Write) -> None:
     env = {"DATABASE_URL": f"{pooled_url}?lock_timeout=1s", "MIGRATION_PATH": str(write(SESSION))}
 

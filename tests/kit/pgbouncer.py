@@ -30,6 +30,7 @@ pool_mode = {mode}
 default_pool_size = {pool}
 server_round_robin = {in_turn:d}
 max_client_conn = 200
+server_login_retry = 1
 logfile = {folder}/log
 """
 

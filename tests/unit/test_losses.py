@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -42,7 +43,16 @@ async def test_work_is_begun_again_and_each_loss_is_told() -> None:
 async def test_three_losses_in_a_row_are_the_end() -> None:
     losses = Losses(OPTIONS, lambda: None)
     with pytest.raises(ConnectionLostError, match="the last of 3 times in a row"):
-        await losses.outlast(Work(losses, lost(), lost(), lost()))
+        await losses.outlast(Work(losses, lost(), lost(), lost(), histories=iter([0, 0, 0])))
+
+
+async def test_where_the_history_cannot_be_read_the_deadline_of_connecting_counts() -> None:
+    losses = Losses(OPTIONS, lambda: None)
+    assert await losses.outlast(Work(losses, *(lost() for _ in range(9)))) == "done"
+
+    losses = Losses(replace(OPTIONS, connect_deadline=timedelta(milliseconds=10)), lambda: None)
+    with pytest.raises(ConnectionLostError, match="it has been so for 10ms"):
+        await losses.outlast(Work(losses, *(lost() for _ in range(20_000))))
 
 
 async def test_losses_are_counted_anew_where_the_history_has_come_further() -> None:
