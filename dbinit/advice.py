@@ -10,9 +10,12 @@ _IF_NOT_EXISTS = (
 )
 _DEADLOCK = "look for deadlocks and long transactions in pg_stat_activity and pg_locks, then start again"
 _RIGHTS = (
-    "let the owner of the schema run dbinit, or grant the role what is missing (since PostgreSQL 15 nobody but the"
-    " database's owner may create in the schema public: GRANT CREATE ON SCHEMA public TO the_role)"
+    "let the owner of the schema run dbinit, or act as that role (DBINIT_ROLE), or grant the role what is missing"
+    " (since PostgreSQL 15 nobody but the database's owner may create in the schema public: GRANT CREATE ON SCHEMA"
+    " public TO the_role)"
 )
+_RIGHTS_IN_DATABASE = "GRANT CREATE ON DATABASE ... TO the_role, or let a role with that right run dbinit (DBINIT_ROLE)"
+_NO_PACKAGE = "install the extension's package on the database server, or leave the extension out"
 _BY_STATE = {
     "42P07": _IF_NOT_EXISTS,
     "42P06": _IF_NOT_EXISTS,
@@ -31,13 +34,28 @@ _BY_STATE = {
     "42501": _RIGHTS,
     "25006": "connect to the primary (several hosts with target_session_attrs=read-write), or start in verify mode",
     "0A000": "see the manual of this server's version: it knows the statement, but cannot do this",
-    "58P01": "install the extension's package on the database server, or leave the extension out",
+    "58P01": _NO_PACKAGE,
     "25001": "this statement cannot run inside a transaction, and the file is run in one: take it out of the file",
 }
-_UNKNOWN_EXTENSION = re.compile(r'extension ".*" is not available')
-_UNIQUE_INDEX = re.compile(r"create\s+unique\s+index\b", re.IGNORECASE)
-_ISOLATION = re.compile(r"set\s+transaction\b", re.IGNORECASE)
-_FUNCTION = re.compile(r"\bcreate\s+(?:or\s+replace\s+)?(?:function|procedure)\b", re.IGNORECASE)
+# By code, with patterns of the statement and of the message: where both are found, this is better advice.
+_SPECIAL = (
+    (
+        "42601",
+        r"\s*create\s+(?:or\s+replace\s+)?(?:function|procedure)\b",
+        "",
+        "check for proper $$ delimiters around the function's body, and for the semicolons in it",
+    ),
+    ("42601", "", r'at or near ":"$', "if a psql variable is meant, it is not set: pass it with -v name=value"),
+    (
+        "25001",
+        r"\s*set\s+transaction\b",
+        "",
+        "dbinit's own statements come before it: put the script between BEGIN ISOLATION LEVEL ...; and COMMIT;",
+    ),
+    ("23505", r"\s*create\s+unique\s+index\b", "", "remove the duplicate rows first"),
+    ("42501", r"\s*create\s+(?:extension|schema)\b", "", _RIGHTS_IN_DATABASE),
+    ("0A000", "", r'extension ".*" is not available', _NO_PACKAGE),
+)
 
 
 def advise(sqlstate: str, message: str, statement: str) -> str:
@@ -48,14 +66,8 @@ def advise(sqlstate: str, message: str, statement: str) -> str:
         message: PostgreSQL's message.
         statement: The text of the statement.
     """
-    if sqlstate == "42601" and _FUNCTION.match(statement):
-        return "check for proper $$ delimiters around the function's body, and for the semicolons in it"
-    if sqlstate == "42601" and message.endswith('at or near ":"'):
-        return "if a psql variable is meant, it is not set: pass it with -v name=value"
-    if sqlstate == "25001" and _ISOLATION.match(statement):
-        return "dbinit's own statements come before it: put the script between BEGIN ISOLATION LEVEL ...; and COMMIT;"
-    if sqlstate == "23505" and _UNIQUE_INDEX.match(statement):
-        return "remove the duplicate rows first"
-    if sqlstate == "0A000" and _UNKNOWN_EXTENSION.search(message):
-        return _BY_STATE["58P01"]
+    for state, of_statement, of_message, advice in _SPECIAL:
+        told = state == sqlstate and re.match(of_statement, statement, re.IGNORECASE)
+        if told and re.search(of_message, message, re.IGNORECASE):
+            return advice
     return _BY_STATE.get(sqlstate, "")

@@ -257,7 +257,12 @@ _ARGUMENTS: dict[str, dict[str, dict[str, Any]]] = {
         "count": {"nargs": "?", "type": int, "metavar": "N", "help": "how many (default: 1)"},
         "--to": {"metavar": "VERSION", "help": "all that are newer than this; 0 for all"},
     },
-    "status": {"--exit-code": {"action": "store_true", "help": "end with 1 when something is pending"}},
+    "status": {
+        "--exit-code": {
+            "action": "store_true",
+            "help": "end with 1 when something is pending, with 4 when up would refuse",
+        }
+    },
     "plan": {"--target": _TARGET, "--allow-missing": _LATE},
     "new": {"name": {"metavar": "NAME", "help": "what it does, in a few words"}},
     "baseline": {"version": {"metavar": "VERSION", "help": "the last migration whose work is there already"}},

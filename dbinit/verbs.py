@@ -93,7 +93,7 @@ async def _import(initializer: Initializer, chosen: argparse.Namespace) -> Answe
 async def _status(initializer: Initializer, chosen: argparse.Namespace) -> Answer:
     if not initializer.is_folder:
         return await _status_of_file(initializer, chosen)
-    folder, standings = await initializer.standings()
+    folder, standings, conflicts = await initializer.standings()
     rows = [
         {
             "version": str(found.version or ""),
@@ -111,9 +111,10 @@ async def _status(initializer: Initializer, chosen: argparse.Namespace) -> Answe
         f"  {row['version']:>{width}}  {row['status']:10}  {_when(found.recorded):20}  {one_line(found.name)}"
         for row, found in zip(rows, standings, strict=True)
     ]
-    code = ExitCode.FAILED if chosen.exit_code and pending else ExitCode.OK
-    data = {"folder": folder.path, "format": folder.format.value, "pending": pending, "migrations": rows}
-    return Answer(data, lines, code)
+    lines += [f"up would refuse: {one_line(conflict)}" for conflict in conflicts]
+    code = ExitCode.HISTORY if conflicts else ExitCode.FAILED if pending else ExitCode.OK
+    data = {"folder": folder.path, "format": folder.format.value, "pending": pending, "conflicts": conflicts}
+    return Answer({**data, "migrations": rows}, lines, code if chosen.exit_code else ExitCode.OK)
 
 
 def _is_pending(found: "Standing") -> bool:

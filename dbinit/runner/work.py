@@ -17,6 +17,7 @@ from dbinit.errors import ConnectError, SchemaMissingError
 from dbinit.migrations.model import Folder
 from dbinit.migrations.plan import Plan
 from dbinit.migrations.planner import Up, plan_up, status
+from dbinit.migrations.problems import PlanError
 from dbinit.migrations.standing import Standing, Status
 from dbinit.model import Format, MigrationRun, Outcome, Report
 from dbinit.readiness import Phase
@@ -47,10 +48,12 @@ class Standings(NamedTuple):
     Attributes:
         folder: The folder.
         standings: How each of them stands, and what the history has beside them.
+        conflicts: Why `migrate(Up())` would be refused; empty where it would not.
     """
 
     folder: Folder
     standings: list[Standing]
+    conflicts: tuple[str, ...] = ()
 
 
 class _Opened(NamedTuple):
@@ -161,7 +164,8 @@ class FolderWork:
 
         async with self._opened(whole=True) as (folder, connection, ledger):
             await warn_of_others(connection, ledger)
-            return Standings(folder, status(folder, ledger.rows))
+            conflicts = _conflicts(folder, ledger, allow_missing=self._options.allow_missing)
+            return Standings(folder, status(folder, ledger.rows), conflicts)
 
     async def plan(self, request: "Request") -> "list[Task]":
         """Tell what a request would run, and how; change nothing.
@@ -252,6 +256,14 @@ def _is_current(request: Up, folder: Folder, ledger: Ledger) -> bool:
 
 def _plan(request: Up, folder: Folder, ledger: Ledger) -> Plan:
     return plan_up(folder, ledger.rows, target=request.target, allow_missing=request.allow_missing)
+
+
+def _conflicts(folder: Folder, ledger: Ledger, *, allow_missing: bool) -> tuple[str, ...]:
+    try:
+        plan_up(folder, ledger.rows, allow_missing=allow_missing)
+    except PlanError as error:
+        return error.problems
+    return ()
 
 
 def _log_nothing_done(request: "Request") -> None:

@@ -35,6 +35,23 @@ async def test_status_names_each_and_its_exit_code_says_whether_something_is_pen
     assert project.run("status").code == ExitCode.OK
 
 
+@pytest.mark.parametrize("change", ["edit", "remove"])
+async def test_status_says_what_up_would_refuse(change: str, project: Project) -> None:
+    project.write(CHAIN)
+    await project.up()
+    if change == "edit":
+        project.write({"001_one.sql": "CREATE TABLE other ()"})
+    else:
+        (project.folder / "001_one.sql").unlink()
+
+    end = project.run("status", "--exit-code")
+    assert end.code == project.run("up").code == ExitCode.HISTORY
+    assert "up would refuse: " in end.out
+    assert project.run("status").code == ExitCode.OK
+    (conflict,) = said(project.run("status", "--json"))["conflicts"]
+    assert "001" in conflict
+
+
 async def test_an_edited_repeatable_one_is_pending(project: Project) -> None:
     project.write({"001_one.sql": "SELECT 1", "repeatable_v.sql": "SELECT 1"})
     await project.up()

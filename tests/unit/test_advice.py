@@ -67,3 +67,8 @@ def test_a_unique_index_over_duplicates_needs_them_gone() -> None:
     assert advise("23505", "could not create unique index", "CREATE UNIQUE INDEX i ON t (a)") == (
         "remove the duplicate rows first"
     )
+
+
+@pytest.mark.parametrize("statement", ["CREATE EXTENSION hstore", "create schema billing"])
+def test_rights_in_the_database_are_told_from_those_in_a_schema(statement: str) -> None:
+    assert "GRANT CREATE ON DATABASE" in advise("42501", "permission denied for database app", statement)
