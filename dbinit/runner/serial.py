@@ -57,16 +57,10 @@ _ENDED = "dbinit_ended"
 
 
 class _Open(NamedTuple):
-    """A step that has been run in a transaction which is still open, when that began, and what is to be done first."""
+    """A step that has been run in a transaction which is still open, and what is to be done there first."""
 
-    task: Task
-    statements: int
-    began: float
+    ran: Ran
     first: str = ""
-
-    @property
-    def ran(self) -> Ran:
-        return Ran(self.task, self.statements, time.monotonic() - self.began)
 
 
 class Serial:
@@ -179,7 +173,8 @@ class Serial:
             await self._with_care(task)  # which says exactly where it fails, or does not fail
             return
         self._settled()
-        self._open = _Open(task, len(statements), began, f"RELEASE SAVEPOINT {_ENDED};\n")
+        ran = Ran(task, len(statements), time.monotonic() - began)
+        self._open = _Open(ran, f"RELEASE SAVEPOINT {_ENDED};\n")
         if ends:
             self._frame.last += 1
             self._settled()
@@ -206,7 +201,7 @@ class Serial:
         if task.found:
             count = await run_script(self._connection, task.found, lambda n: self._step(Phase.APPLYING, statement=n))
         await self._hooks.run(Hook.AFTER_EACH, self._connection, task)
-        self._open = _Open(task, count, began)
+        self._open = _Open(Ran(task, count, time.monotonic() - began))
         await self._settle()
 
     def _ending(self, task: Task, statements: int) -> str:
@@ -224,7 +219,7 @@ class Serial:
         """Return what records and commits the step that is open, and the number of the history's last row then."""
         if not self._open:
             return "", self._frame.last
-        self._progress.tried[self._frame.last + 1] = self._open.task
+        self._progress.tried[self._frame.last + 1] = self._open.ran.task
         return self._open.first + self._frame.closing(self._open.ran), self._frame.last + 1
 
     async def _settle(self) -> None:
@@ -233,7 +228,7 @@ class Serial:
         if not closing:
             return
         try:
-            await execute_for(self._connection, closing, self._open.task.path if self._open else "")
+            await execute_for(self._connection, closing, self._open.ran.task.path if self._open else "")
         except asyncpg.PostgresError as error:
             if is_connection_loss(error):
                 raise
@@ -276,7 +271,7 @@ class Serial:
         return True
 
     def _refused(self, error: asyncpg.PostgresError) -> DbInitError:
-        path = self._open.task.path if self._open else ""
+        path = self._open.ran.task.path if self._open else ""
         self._open = None
         return statement_error(error, title=f"PostgreSQL refused to commit {path}:")
 
