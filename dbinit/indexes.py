@@ -13,8 +13,10 @@ from typing import NamedTuple
 import anyio
 import asyncpg
 
+from .backoff import is_connection_loss
 from .durations import format_duration
 from .errors import LockTimeoutError
+from .failure import statement_error
 from .patience import unlimited
 from .quoting import quote_literal
 from .readiness import Phase, Step
@@ -82,9 +84,18 @@ async def index_build(
         watcher: Another connection.
         index: What is built.
         step: Told of the progress.
+
+    Raises:
+        StatementError: An invalid index of that name could not be dropped.
     """
     await _until_nobody_builds(connection, index, step)
-    await _drop_left_over(connection, index)
+    try:
+        await _drop_left_over(connection, index)
+    except asyncpg.PostgresError as error:
+        if is_connection_loss(error):
+            raise
+        # With the statement it would be taken for the one that is wanted.
+        raise statement_error(error, title=f"An invalid index {index.name} is there, and stays:") from None
     failure: Exception | None = None
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_watch, connection.get_server_pid(), watcher, index, step)
@@ -95,7 +106,10 @@ async def index_build(
         tasks.cancel_scope.cancel()
     step(Phase.APPLYING, detail="")
     if failure:
-        await _drop_left_over(connection, index)
+        try:
+            await _drop_left_over(connection, index)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            logger.warning("An invalid index %s may be left: %s", index.name, error)
         raise failure
 
 
@@ -120,15 +134,12 @@ async def _invalid(connection: asyncpg.Connection, index: Index) -> list[list[st
 
 
 async def _drop_left_over(connection: asyncpg.Connection, index: Index) -> None:
-    try:
-        for name, building in await _invalid(connection, index):
-            if building == "t":
-                continue
-            logger.warning("The index %s is invalid, as its build has failed or was interrupted; dropping it", name)
-            with unlimited(connection):  # it waits for whoever uses the table
-                await connection.execute(f"DROP INDEX CONCURRENTLY {name}")
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-        logger.warning("An invalid index %s may be left: %s", index.name, error)
+    for name, building in await _invalid(connection, index):
+        if building == "t":
+            continue
+        logger.warning("The index %s is invalid, as its build has failed or was interrupted; dropping it", name)
+        with unlimited(connection):  # it waits for whoever uses the table
+            await connection.execute(f"DROP INDEX CONCURRENTLY {name}")
 
 
 async def _watch(pid: int, watcher: asyncpg.Connection, index: Index, step: Step) -> None:
