@@ -103,9 +103,8 @@ class Journey:
                 return await self._go()
         except DbInitError as error:
             if done := self._progress.statements:
-                error.outcome = (
-                    f"The first {done} of {self._total} statements are applied; the next start goes on there."
-                )
+                applied = f"The first {done} of {self._total} statements {'is' if done == 1 else 'are'} applied"
+                error.outcome = f"{applied}; the next start goes on there."
             else:
                 error.outcome = NOTHING_APPLIED
             raise

@@ -162,6 +162,8 @@ def parse_url(text: str) -> DatabaseUrl:
         UrlError: It cannot be used; the message says why.
     """
     text = text.strip()
+    if text[:1] in {"'", '"'}:
+        raise UrlError("it stands in quotes, which an env file or a manifest has kept: take them away")
     scheme, colon, rest = text.partition(":")
     if not colon or not rest.startswith("//"):
         raise UrlError("it does not begin with postgresql:// (write postgresql://user:password@host:5432/database)")

@@ -212,10 +212,14 @@ def outcome_of(error: DbInitError, tasks: Sequence[Task], progress: Progress, be
         "Failed": progress.failed,
         "Not started": [task for task in tasks if task not in begun],
     }
-    lines = [f"{what}: {', '.join(task.path for task in found)}." for what, found in parts.items() if found]
+    lines = [f"{what}: {', '.join(map(_deed, found))}." for what, found in parts.items() if found]
     if not done or error.outcome not in {ROLLED_BACK, NOTHING_APPLIED}:
         return "\n".join([error.outcome, *lines])
     return "\n".join(["What failed was rolled back.", *lines] if progress.failed else lines)
+
+
+def _deed(task: Task) -> str:
+    return f"{task.path} (to be taken back)" if task.step.action is Action.REVERT else task.path
 
 
 def done_state(task: Task) -> State:

@@ -171,3 +171,12 @@ async def test_what_went_with_it_comes_back_with_it(project: Project, connection
     await project.migrate(Redo())
     assert await connection.fetchval("SELECT to_regclass('v')") == "v"
     assert (await project.up()).outcome is Outcome.CURRENT
+
+
+async def test_a_redo_that_fails_tells_its_two_halves_apart(project: Project) -> None:
+    project.write({"001_one.sql": "CREATE TABLE one ();\n-- dbinit: down\nDROP TABLE another"})
+    await project.up()
+    with pytest.raises(StatementError) as caught:
+        await project.migrate(Redo())
+    path = project.path("001_one.sql")
+    assert caught.value.outcome.endswith(f"Failed: {path} (to be taken back).\nNot started: {path}.")

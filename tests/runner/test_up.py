@@ -273,7 +273,9 @@ async def test_what_was_taken_back_is_applied_again(project: Project, connection
 
 
 async def test_the_time_of_each_is_its_own(project: Project) -> None:
-    project.write({"001_quick.sql": "CREATE TABLE quick ()", "002_slow.sql": "INSERT INTO quick SELECT FROM pg_sleep(0.5)"})
+    project.write(
+        {"001_quick.sql": "CREATE TABLE quick ()", "002_slow.sql": "INSERT INTO quick SELECT FROM pg_sleep(0.5)"}
+    )
     quick, slow = (await project.up()).migrations
     assert slow.seconds >= 0.5
     assert quick.seconds < 0.5 * slow.seconds

@@ -162,6 +162,8 @@ def test_what_only_libpq_can_do_is_refused_by_name(query: str, name: str) -> Non
         ("", "does not begin with postgresql://"),
         ("host=localhost dbname=db", "does not begin with postgresql://"),
         ("postgresql:host", "does not begin with postgresql://"),
+        ("'postgresql://host/db'", "stands in quotes"),
+        ('"postgresql://host/db"', "stands in quotes"),
         ("postgre://host", "its scheme is unknown"),
         ("mysql://host", "its scheme is unknown"),
         ("PostgreSQL://host", "its scheme is unknown"),
