@@ -16,7 +16,7 @@ from typing import Protocol
 import anyio
 import asyncpg
 
-from .errors import NOTHING_APPLIED, DbInitError, FileChangedError, StatementError
+from .errors import NOTHING_APPLIED, DbInitError, FileChangedError, HistoryError, StatementError
 from .executor import log_note, run_statement
 from .indexes import concurrent_build, index_build
 from .quoting import quote_name
@@ -88,7 +88,7 @@ class Journey:
         self._digest = hashlib.sha256()
         self._was_begun = progress.digest.startswith(_BEGUN)
         self._recorded, _, results = progress.digest.removeprefix(_BEGUN).partition(" ")
-        self._results: list[Result] = [Result(*result) for result in json.loads(results or "[]")]
+        self._results = _results_in(results, self._path)
         self._known = iter(tuple(self._results))
 
     async def go(self) -> int:
@@ -228,6 +228,16 @@ class _Settings:
             self._before_block = len(self.kept)
         elif sets_session(statement.text):
             self.kept.append(statement)
+
+
+def _results_in(recorded: str, path: str) -> list[Result]:
+    try:
+        return [Result(*result) for result in json.loads(recorded or "[]")]
+    except (TypeError, ValueError):
+        raise HistoryError(
+            f"what the history says of how far {path} has come cannot be read",
+            advice="restore the script's row; or finish it by hand, and delete the row",
+        ) from None
 
 
 def _done_before(statement: Statement) -> frozenset[str]:

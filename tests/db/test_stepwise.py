@@ -6,7 +6,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from dbinit import FileChangedError, Outcome, ScriptError, StatementError
+from dbinit import FileChangedError, HistoryError, Outcome, ScriptError, StatementError
 from tests.kit.patience import eventually_async
 from tests.kit.process import dbinit
 from tests.kit.starts import initialize
@@ -93,6 +93,17 @@ async def test_what_was_run_may_not_be_edited(database_url: str, write: Write) -
         await initialize(
             database_url, write(SCRIPT.format(last="SELECT 1;").replace("two (id int)", "two (id bigint)"))
         )
+
+
+async def test_a_record_that_was_tampered_with_is_not_guessed_at(
+    connection: asyncpg.Connection, database_url: str, write: Write
+) -> None:
+    with pytest.raises(StatementError):
+        await initialize(database_url, write(SCRIPT.format(last="SELECT 1/0;")))
+    await connection.execute("UPDATE dbinit_history SET progress = progress || ' [oops'")
+
+    with pytest.raises(HistoryError, match="cannot be read"):
+        await initialize(database_url, write(SCRIPT.format(last="SELECT 1;")))
 
 
 @pytest.mark.parametrize(("kept", "expected"), [(8, "applied"), (6, "unfinished")], ids=["all that was run", "less"])
