@@ -109,17 +109,17 @@ def process(pid: int) -> str:
     return f"SELECT {pid}"
 
 
-async def find_holder(connection: asyncpg.Connection, key: int) -> Session | None:
-    """Return who holds an advisory lock; None where nobody does any more.
+async def find_holder(connection: asyncpg.Connection, *keys: int) -> Session | None:
+    """Return who holds the first of several advisory locks that is held; None where nobody does any more.
 
     Args:
         connection: Where to ask, outside of any transaction.
-        key: The lock's key.
+        *keys: The locks' keys.
 
     Raises:
         asyncpg.PostgresError: This role may not ask.
     """
-    return next(iter(await find_sessions(connection, holding(key))), None)
+    return next(iter(await find_sessions(connection, " UNION ALL ".join(map(holding, keys)))), None)
 
 
 async def blockers_of(connection: asyncpg.Connection, waiting: str) -> list[Session]:

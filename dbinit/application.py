@@ -7,6 +7,7 @@ transactions is run step by step instead; then the lock is held by a transaction
 import logging
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import asyncpg
@@ -18,7 +19,7 @@ from .durations import format_duration
 from .errors import DbInitError, FileChangedError
 from .executor import listening, log_notices, run_script
 from .failure import statement_error
-from .lock import hold_for, lock_key, locked_transaction
+from .lock import hold_for, lock_key, locked_transaction, working_beside
 from .lookup import look, settle
 from .model import Applied, Outcome, Script
 from .planning import Decision
@@ -202,7 +203,8 @@ class _Work:
         progress = history.progress_of(connection, options.home, row, self._script.checksum)
         journey = Journey(connection, self._found, progress, self._step, guard, limit)
         try:
-            count = await journey.go()
+            async with working_beside(connection, self._key) if session else nullcontext():
+                count = await journey.go()
         finally:
             if progress.statements > row.statements:
                 self._retries.go_on(self._script.path)

@@ -3,6 +3,9 @@
 A lock of the session would outlive its client behind a transaction pooler, and would free itself while an orphaned
 server process still works. A lock of the transaction does neither. It is polled: a session that blocks inside a
 lock call holds a snapshot, and a concurrent index build elsewhere would wait for it.
+
+Where work cannot be one transaction, or is done by several, the lock is held on a connection of its own, and those who
+work beside share another one: the lock is only had where nobody does that any more.
 """
 
 import hashlib
@@ -10,7 +13,7 @@ import logging
 import random
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 
 import anyio
@@ -22,16 +25,19 @@ from .durations import format_duration
 from .errors import LockTimeoutError, UnsupportedDatabaseError
 from .readiness import Phase, Step
 from .timeouts import no_end, notice_end
-from .transaction import ending_transaction
+from .transaction import ending_transaction, rollback
 
 __all__ = [
     "LOCKED",
+    "OVERTAKEN",
     "hold_for",
     "lock_key",
     "lock_or_fail",
     "locked_transaction",
     "raise_if_unsupported",
     "until_unlocked",
+    "working_beside",
+    "works_beside",
 ]
 
 logger = logging.getLogger("dbinit")
@@ -39,7 +45,11 @@ logger = logging.getLogger("dbinit")
 LOCKED = "dbinit: another starter holds the lock"
 """What the server says, as the text of an invalid number, where `lock_or_fail` does not get the lock."""
 
+OVERTAKEN = "the connection that held the migration lock was lost, and another starter has it"
+"""What is wrong where `works_beside` is not met."""
+
 _POLL_FIRST, _POLL_MOST = 0.05, 0.5  # seconds
+_UNLOCK_LIMIT = 1.0  # seconds
 _LOOK_EVERY, _SAY_EVERY = 2.0, 10.0  # seconds
 # CockroachDB has the functions, and for years they did nothing; nor is what it does to a schema whole within a
 # transaction. Others that lack advisory locks (YugabyteDB before 2025.1, Redshift) say so themselves.
@@ -125,6 +135,36 @@ async def hold_for(guard: asyncpg.Connection, what: str) -> None:
     await guard.execute(f"{said}{no_end()}")
 
 
+def works_beside(key: int) -> str:
+    """Return a SQL condition by which a transaction works for the holder of the lock, on a connection beside.
+
+    The lock is free as soon as its holder ends, while a server process beside still works: until that transaction
+    ends, too, nobody gets the lock. It is not met where another starter has the lock already.
+    """
+    return f"pg_catalog.pg_try_advisory_xact_lock_shared('{_beside(key)}'::bigint)"
+
+
+@asynccontextmanager
+async def working_beside(connection: asyncpg.Connection, key: int) -> AsyncIterator[None]:
+    """Work for the holder of the lock as `works_beside` says, over all transactions of a session.
+
+    Raises:
+        asyncpg.ConnectionDoesNotExistError: The connection that held the lock was lost, and another starter has it.
+    """
+    beside = f"'{_beside(key)}'::bigint"
+    if await connection.execute(f"SELECT 1 WHERE pg_catalog.pg_try_advisory_lock_shared({beside})") != "SELECT 1":
+        raise asyncpg.ConnectionDoesNotExistError(OVERTAKEN)
+    try:
+        yield
+    finally:
+        await rollback(connection)
+        with (
+            anyio.move_on_after(_UNLOCK_LIMIT, shield=True),
+            suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError),  # the session has ended, and its lock
+        ):
+            await connection.execute(f"SELECT pg_catalog.pg_advisory_unlock_shared({beside})")
+
+
 async def _begin(connection: asyncpg.Connection, key: int, wait: timedelta, step: Step, also: str = "NULL") -> None:
     # READ COMMITTED, whatever the default: what is read under the lock must be what its last holder committed.
     attempt = (
@@ -157,10 +197,19 @@ async def _begins(connection: asyncpg.Connection, attempt: str) -> bool:
 
 def _taken(key: int, yes: str, no: str) -> str:
     """Return an expression that takes the lock if it can, and says so by a text; the others are never evaluated."""
+    beside = f"'{_beside(key)}'::bigint"
+    # Only a look whether it is free: whoever has the lock need not keep that one as well.
+    nobody = f"CASE WHEN pg_catalog.pg_try_advisory_lock({beside}) THEN pg_catalog.pg_advisory_unlock({beside}) END"
     return (
         f"CASE WHEN pg_catalog.version() OPERATOR(pg_catalog.~) '{_PRETENDERS}' THEN '{_PRETENDS}'"
-        f" WHEN pg_catalog.pg_try_advisory_xact_lock('{key}'::bigint) THEN '{yes}' ELSE '{no}' END"
+        f" WHEN NOT pg_catalog.pg_try_advisory_xact_lock('{key}'::bigint) THEN '{no}'"
+        f" WHEN {nobody} THEN '{yes}' ELSE '{no}' END"
     )
+
+
+def _beside(key: int) -> int:
+    """Return the key of the lock that those share who work beside the holder of the lock with `key`."""
+    return lock_key(f"beside {key}")
 
 
 class _Waiting:
@@ -198,7 +247,7 @@ class _Waiting:
 
     async def _look(self) -> Session | None:
         try:
-            return await find_holder(self._connection, self._key)
+            return await find_holder(self._connection, self._key, _beside(self._key))
         except asyncpg.PostgresError as error:
             if is_connection_loss(error):
                 raise

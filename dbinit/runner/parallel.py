@@ -15,7 +15,7 @@ from dbinit.backoff import is_connection_loss
 from dbinit.errors import ConnectionLostError, DbInitError
 from dbinit.executor import execute_for, listening, run_script
 from dbinit.failure import statement_error
-from dbinit.lock import hold_for, lock_key
+from dbinit.lock import OVERTAKEN, hold_for, lock_key, works_beside
 from dbinit.migrations.history import Recorded, State
 from dbinit.migrations.model import Hook
 from dbinit.migrations.plan import Plan
@@ -167,7 +167,9 @@ class Parallel:
             async with transaction(connection, self._frame.home.role, reset=True):
                 # A lock that only tells which session this is, to those who look from beside.
                 marked = f"SELECT pg_catalog.pg_try_advisory_xact_lock_shared('{mark}'::bigint)"
-                await connection.execute(f"{note(task.path)}{terms_of(self._options, task)}{marked}")
+                marked += f" WHERE {works_beside(self._frame.key)}"
+                if await connection.execute(note(task.path) + terms_of(self._options, task) + marked) != "SELECT 1":
+                    raise asyncpg.ConnectionDoesNotExistError(OVERTAKEN)
                 watch.begin(holding(mark), lock_limit_of(self._options, task))
                 await self._hooks.run(Hook.BEFORE_EACH, connection, task)
                 count = await run_script(connection, task.found, lambda _: None) if task.found else 0

@@ -1,11 +1,13 @@
 """Runs a script that cannot be one transaction, statement by statement, with the hooks of its migration."""
 
 import time
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import asyncpg
 
 from dbinit.activity import process
+from dbinit.lock import lock_key, working_beside
 from dbinit.migrations.history import Recorded
 from dbinit.migrations.model import Hook
 from dbinit.migrations.preparation import Task
@@ -63,8 +65,10 @@ async def run_steps(task: Task, row: Recorded, stage: Stage, run: Run) -> Ran:
         await connection.execute(terms_of(run.options, task, local=False))
     progress = progress_of(connection, run.options.home, row, task.step.checksum)
     watch.begin(process(connection.get_server_pid()), limit)
+    key = lock_key(run.options.history_schema)
     try:
-        count = await Journey(connection, script_of(task), progress, run.step, beside, limit).go()
+        async with working_beside(connection, key) if session else nullcontext():
+            count = await Journey(connection, script_of(task), progress, run.step, beside, limit).go()
     finally:
         if progress.statements > row.statements:
             run.retries.go_on(task.path)

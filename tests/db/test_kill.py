@@ -79,11 +79,14 @@ async def test_the_next_start_takes_over_at_once(
     assert server.dump(database, NO_HISTORY) == server.dump(undisturbed, NO_HISTORY)
 
 
-async def test_unnoticed_the_dead_one_would_hold_the_lock(
-    connection: asyncpg.Connection, database_url: str, tmp_path: Path
+@pytest.mark.parametrize("kind", KINDS)
+async def test_nobody_gets_the_lock_while_the_dead_one_still_works_unnoticed(
+    kind: str, connection: asyncpg.Connection, database_url: str, tmp_path: Path
 ) -> None:
-    path = written(KINDS["a file"], tmp_path)
-    env = {"DATABASE_URL": database_url, "MIGRATION_PATH": str(path), "DBINIT_LOCK_WAIT": "2s"}
+    path = written(KINDS[kind], tmp_path)
+    env = {"DATABASE_URL": database_url, "MIGRATION_PATH": str(path), "DBINIT_JOBS": "2", "DBINIT_LOCK_WAIT": "1s"}
     await connection.execute(PACE.format(60))
     await kill_in_mid_statement(connection, "-c", UNNOTICED, env=env)
-    assert run_dbinit(env=env).code == ExitCode.LOCKED
+    end = run_dbinit(env=env)
+    assert end.code == ExitCode.LOCKED, end.err
+    assert "dbinit, active" in end.err

@@ -132,9 +132,31 @@ async def test_an_orphan_that_still_builds_is_waited_for(indexed: Project, conne
             killed.popen.kill()
             killed.wait()
             second = stack.enter_context(indexed.start())
-            second.wait_for("one_id is still being built by another session")
+            second.wait_for("Another starter holds the migration lock")
+            second.wait_for("CREATE INDEX CONCURRENTLY one_id")
         assert second.wait() == ExitCode.OK, second.err
         assert "invalid left-over" not in second.err
+    assert await is_valid(connection) is True
+
+
+async def test_whoever_builds_it_by_hand_is_waited_for(indexed: Project, connection: asyncpg.Connection) -> None:
+    await indexed.up()
+    indexed.write({"002_index.sql": BUILD.replace("one_id", "IF NOT EXISTS one_id")})
+
+    async def is_building() -> bool:
+        return bool(await connection.fetchval("SELECT count(*) FROM pg_stat_progress_create_index"))
+
+    by_hand = await asyncpg.connect(indexed.url)
+    try:
+        with ExitStack() as stack:
+            async with anyio.create_task_group() as tasks, held_up(indexed):
+                tasks.start_soon(by_hand.execute, BUILD)
+                await eventually_async(is_building)
+                start = stack.enter_context(indexed.start())
+                start.wait_for("one_id is still being built by another session")
+            assert start.wait() == ExitCode.OK, start.err
+    finally:
+        await by_hand.close()
     assert await is_valid(connection) is True
 
 
