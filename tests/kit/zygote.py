@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -36,8 +37,9 @@ class Zygote:
     def __init__(self) -> None:
         command = [sys.executable, "-m", __name__]
         pipe = subprocess.PIPE
-        self._process = subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True, bufsize=1)
-        self._requests, self._answers = cast("IO[str]", self._process.stdin), cast("IO[str]", self._process.stdout)
+        # Without a buffer, as select() does not see an answer that has been read into one.
+        self._process = subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, bufsize=0)
+        self._requests, self._answers = cast("IO[bytes]", self._process.stdin), cast("IO[bytes]", self._process.stdout)
 
     def run(self, arguments: list[str], env: Mapping[str, str], cwd: Path, folder: Path, limit: float) -> int:
         """Run dbinit to its end; what it prints is in the files `out` and `err` of a folder.
@@ -46,11 +48,12 @@ class Zygote:
             subprocess.TimeoutExpired: It took longer than `limit` seconds, and was killed.
         """
         request = {"arguments": arguments, "env": dict(env), "cwd": str(cwd), "folder": str(folder)}
-        print(json.dumps(request), file=self._requests)
+        self._requests.write(json.dumps(request).encode() + b"\n")
         pid = int(self._answer())
         if select([self._answers], [], [], limit)[0]:
             return int(self._answer())
-        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
         self._answer()
         raise subprocess.TimeoutExpired(arguments, limit)
 
@@ -58,7 +61,7 @@ class Zygote:
         """End it."""
         self._process.communicate(timeout=10)
 
-    def _answer(self) -> str:
+    def _answer(self) -> bytes:
         line = self._answers.readline()
         assert line, "the process to be forked has ended"
         return line
