@@ -8,7 +8,7 @@ how the script goes on.
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Protocol
@@ -91,8 +91,11 @@ class Journey:
         self._results = _results_in(results, self._path)
         self._known = iter(tuple(self._results))
 
-    async def go(self) -> int:
+    async def go(self, finish: Callable[[], Awaitable[None]] | None = None) -> int:
         """Run what is left of the script; return how many statements it has in all.
+
+        Args:
+            finish: What is to be done in the transaction that records the end. Default: nothing.
 
         Raises:
             StatementError: PostgreSQL refused a statement; the error says how far the script has come.
@@ -100,7 +103,12 @@ class Journey:
         """
         try:
             async with _acting_as(self._connection, self._progress.role):
-                return await self._go()
+                number = await self._go()
+                async with transaction(self._connection, self._progress.role):
+                    if finish:
+                        await finish()
+                    await self._advance(number, finished=True)
+                return number
         except DbInitError as error:
             if done := self._progress.statements:
                 applied = f"The first {done} of {self._total} statements {'is' if done == 1 else 'are'} applied"
@@ -124,8 +132,6 @@ class Journey:
                 await self._resume(settings)
         if number < self._resumed_at:
             await self._resume(settings)  # which refuses: of what was run, some is gone
-        async with transaction(self._connection):
-            await self._advance(number, finished=True)
         return number
 
     async def _resume(self, settings: "_Settings") -> None:

@@ -2,6 +2,7 @@
 
 import time
 from contextlib import nullcontext
+from functools import partial
 from typing import NamedTuple
 
 import asyncpg
@@ -68,10 +69,10 @@ async def run_steps(task: Task, row: Recorded, stage: Stage, run: Run) -> Ran:
     key = lock_key(run.options.history_schema)
     try:
         async with working_beside(connection, key) if session else nullcontext():
-            count = await Journey(connection, script_of(task), progress, run.step, beside, limit).go()
+            journey = Journey(connection, script_of(task), progress, run.step, beside, limit)
+            count = await journey.go(partial(run.hooks.run, Hook.AFTER_EACH, connection, task))
     finally:
         if progress.statements > row.statements:
             run.retries.go_on(task.path)
-    await run.hooks.run_alone(Hook.AFTER_EACH, connection, task)
     await connection.execute(RESET)
     return Ran(task, count, time.monotonic() - began)

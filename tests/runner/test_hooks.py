@@ -216,3 +216,20 @@ async def test_the_one_before_all_that_stands_is_not_run_again_with_what_is_trie
     await project.up(jobs=jobs)
     assert ("connecting again" in caplog.text, caplog.text.count("trying again")) == (True, 2)
     assert (await notes(connection)).count("before_all") == 1
+
+
+async def test_one_that_fails_behind_a_migration_step_by_step_is_run_with_the_next_start(
+    project: Project, connection: asyncpg.Connection
+) -> None:
+    project.write(
+        {"001_one.sql": "CREATE TABLE one ();\nVACUUM one;\n", "after_each.sql": "INSERT INTO seen VALUES (1)"}
+    )
+    with pytest.raises(StatementError) as caught:
+        await project.up()
+    assert caught.value.outcome.startswith("The first 2 of 2 statements are applied; the next start goes on there.")
+    assert await history(connection) == [("001", "unfinished")]
+
+    await connection.execute("CREATE TABLE seen (n int)")
+    await project.up()
+    assert await history(connection) == [("001", "applied")]
+    assert await connection.fetchval("SELECT count(*) FROM seen") == 1
