@@ -18,6 +18,7 @@ from .errors import DbInitError, ExitCode, SourceError
 from .initializer import Initializer
 from .model import Format
 from .settings import InitOptions
+from .threads import in_thread
 from .verbs import FOLDER_VERBS, VERBS, new_migration
 from .version import __version__
 
@@ -93,15 +94,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run_command(chosen: argparse.Namespace) -> int:
     try:
-        if chosen.command == "split":
-            return _split(chosen)
         if chosen.command == "new":
             answer = new_migration(_path(chosen), _format(chosen), chosen.name)
             print_result(answer.data, answer.lines, as_json=chosen.json)
             return answer.code
         with asyncio.Runner() as runner:
             hurry: list[Callable[[], None]] = []
-            return runner.run(_until_signal(_run(chosen, hurry), hurry))
+            # In a thread, as whoever waits for standard input does not always hear a signal.
+            work = in_thread(_split, chosen) if chosen.command == "split" else _run(chosen, hurry)
+            return runner.run(_until_signal(work, hurry))
     except DbInitError as error:
         print_error(error, as_json=chosen.json)
         return error.exit_code
