@@ -13,7 +13,7 @@ import logging
 import random
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import anyio
@@ -25,7 +25,7 @@ from .durations import format_duration
 from .errors import LockTimeoutError, UnsupportedDatabaseError
 from .readiness import Phase, Step
 from .timeouts import no_end, notice_end
-from .transaction import ending_transaction, rollback
+from .transaction import ending_transaction, take_back
 
 __all__ = [
     "LOCKED",
@@ -49,7 +49,6 @@ OVERTAKEN = "the connection that held the migration lock was lost, and another s
 """What is wrong where `works_beside` is not met."""
 
 _POLL_FIRST, _POLL_MOST = 0.05, 0.5  # seconds
-_UNLOCK_LIMIT = 1.0  # seconds
 _LOOK_EVERY, _SAY_EVERY = 2.0, 10.0  # seconds
 # CockroachDB has the functions, and for years they did nothing; nor is what it does to a schema whole within a
 # transaction. Others that lack advisory locks (YugabyteDB before 2025.1, Redshift) say so themselves.
@@ -157,12 +156,7 @@ async def working_beside(connection: asyncpg.Connection, key: int) -> AsyncItera
     try:
         yield
     finally:
-        await rollback(connection)
-        with (
-            anyio.move_on_after(_UNLOCK_LIMIT, shield=True),
-            suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError),  # the session has ended, and its lock
-        ):
-            await connection.execute(f"SELECT pg_catalog.pg_advisory_unlock_shared({beside})")
+        await take_back(connection, f"SELECT pg_catalog.pg_advisory_unlock_shared({beside})")
 
 
 async def _begin(connection: asyncpg.Connection, key: int, wait: timedelta, step: Step, also: str = "NULL") -> None:

@@ -9,11 +9,10 @@ how the script goes on.
 import hashlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Protocol
 
-import anyio
 import asyncpg
 
 from .errors import NOTHING_APPLIED, DbInitError, FileChangedError, HistoryError, StatementError
@@ -26,11 +25,10 @@ from .sql.reader import Reader
 from .sql.statement import Result, Statement, Wanted
 from .sql.survey import Survey, stance
 from .timeouts import limits, no_lock_limit
-from .transaction import rollback, transaction
+from .transaction import take_back, transaction
 
 __all__ = ["Journey", "Progress"]
 
-_RESET_LIMIT = 1.0  # seconds
 _BEGUN = "+"  # before the digest: the next statement, which cannot share its transaction with a record, was begun
 # How the server refuses to make what is there, and to drop what is not.
 _DONE_BEFORE = {"CREATE": frozenset({"42P04", "42P07", "42710"}), "DROP": frozenset({"3D000", "42704"})}
@@ -262,9 +260,4 @@ async def _acting_as(connection: asyncpg.Connection, role: str) -> AsyncIterator
     try:
         yield
     finally:
-        await rollback(connection)
-        with (
-            anyio.move_on_after(_RESET_LIMIT, shield=True),
-            suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError),  # the session has ended, and its role
-        ):
-            await connection.execute("RESET SESSION AUTHORIZATION; RESET ROLE")
+        await take_back(connection, "RESET SESSION AUTHORIZATION; RESET ROLE")

@@ -1,7 +1,7 @@
 """A transaction that always ends: committed, or rolled back whatever cancels us."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import anyio
 import asyncpg
@@ -17,6 +17,7 @@ __all__ = [
     "read_only_transaction",
     "rollback",
     "stopping_with",
+    "take_back",
     "transaction",
 ]
 
@@ -54,6 +55,16 @@ async def rollback(connection: asyncpg.Connection) -> None:
             await connection.execute("ROLLBACK")
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
             connection.terminate()
+
+
+async def take_back(connection: asyncpg.Connection, commands: str) -> None:
+    """Take back what was set or held for a session, whatever cancels us, within a second; it may have ended itself."""
+    await rollback(connection)
+    with (
+        anyio.move_on_after(_ROLLBACK_LIMIT, shield=True),
+        suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError),
+    ):
+        await connection.execute(commands)
 
 
 async def is_standby(connection: asyncpg.Connection) -> bool:
