@@ -53,21 +53,16 @@ async def test_counts_those_of_all_connections(proxy: LatencyProxy, far_url: str
 async def test_delays_each_round_trip_once(proxy: LatencyProxy, far_url: str) -> None:
     connection = await asyncpg.connect(far_url)
     waits = [await _seconds(connection, "SELECT 1") for _ in range(21)]
+    assert (proxy.round_trips, proxy.delays) == (LOGIN + 21, LOGIN + 21)
+    assert min(waits) >= DELAY
     await connection.close()
-    assert proxy.round_trips == LOGIN + 21
-    assert DELAY <= sorted(waits)[10] < DELAY + 0.005
 
 
-async def test_does_not_slow_a_long_message_down(
-    proxy: LatencyProxy, far_url: str, connection: asyncpg.Connection
-) -> None:
-    long = f"SELECT '{'x' * (16 << 20)}' = ''"
-    far = await asyncpg.connect(far_url)
-    there = [await _seconds(far, long) for _ in range(5)]
-    here = [await _seconds(connection, long) for _ in range(5)]
-    await far.close()
-    assert proxy.round_trips == LOGIN + 5
-    assert min(there) - min(here) < 0.1
+async def test_delays_a_long_message_once(proxy: LatencyProxy, far_url: str) -> None:
+    connection = await asyncpg.connect(far_url)
+    await connection.execute(f"SELECT '{'x' * (16 << 20)}' = ''")
+    assert (proxy.round_trips, proxy.delays) == (LOGIN + 1, LOGIN + 1)
+    await connection.close()
 
 
 async def test_ends_what_the_server_ends(far_url: str) -> None:

@@ -27,6 +27,8 @@ class LatencyProxy:
         self.port = 0
         self.round_trips = 0
         """How often the server has answered what a client had sent, in all connections so far."""
+        self.delays = 0
+        """How often a client's bytes have been held."""
         # select() waits to the microsecond, where epoll rounds up to a millisecond.
         self._loop = asyncio.SelectorEventLoop(selectors.SelectSelector())
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -77,6 +79,7 @@ class _Line:
         while data := await client.read(_BUFFER):
             if not self._asked:
                 await asyncio.sleep(self._proxy.delay)
+                self._proxy.delays += 1
                 self._asked = True
             to_server.write(data)
             await to_server.drain()
