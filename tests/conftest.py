@@ -10,7 +10,10 @@ import pytest
 
 from dbinit.embedded import installed_binaries
 from tests.kit.databases import RICH, execute, fresh_database
+from tests.kit.memory import use_memory
 from tests.kit.server import Server
+
+use_memory()  # before a temporary folder is asked for
 
 
 @pytest.fixture(scope="session")

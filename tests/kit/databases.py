@@ -27,8 +27,8 @@ def fresh_database(server: Server, template: str = "template1") -> Iterator[str]
 
 
 async def execute(server: Server, statements: str, database: str = "postgres") -> None:
-    """Run statements in one message, as the superuser."""
-    connection = await asyncpg.connect(server.url(database))
+    """Run statements in one message, as the superuser; by socket, where no password costs time."""
+    connection = await asyncpg.connect(host=str(server.folder), port=server.port, user="postgres", database=database)
     try:
         await connection.execute(statements)
     finally:
