@@ -12,6 +12,7 @@ _SECTIONS = (
     "splitting",
     "applying",
     "migrating",
+    "ending",
 )  # modules, imported when needed: some need what they are against
 
 

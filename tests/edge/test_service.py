@@ -19,7 +19,7 @@ from tests.kit.network import dead_port
 from tests.kit.patience import eventually, eventually_async
 from tests.kit.process import finished, run_dbinit
 from tests.kit.server import PASSWORD, Server
-from tests.kit.service import Serving, serving
+from tests.kit.service import Serving, probe, serving
 from tests.kit.starts import options
 
 Write = Callable[[str], Path]
@@ -279,21 +279,6 @@ def test_a_hundred_probes_of_a_frozen_database_are_answered_and_ask_once(
             assert {status for status, _ in answers} == {503}
             assert max(seconds for _, seconds in answers) < 1.0
             assert line.accepted - before <= 1
-
-
-async def probe(port: int, number: int) -> list[tuple[int, float]]:
-    """Ask so many times at once, by hand to be quick; return each answer's status and the seconds it took."""
-    lines = [await asyncio.open_connection("127.0.0.1", port) for _ in range(number)]
-
-    async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> tuple[int, float]:
-        began = time.monotonic()
-        writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        status = await reader.readline()
-        took = time.monotonic() - began
-        writer.close()
-        return int(status.split()[1]), took
-
-    return await asyncio.gather(*(ask(*line) for line in lines))
 
 
 def test_details_are_shown_only_when_asked_for(database_url: str, write: Write, tmp_path: Path) -> None:
