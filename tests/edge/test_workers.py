@@ -16,7 +16,7 @@ from dbinit import ExitCode
 from tests.kit.network import dead_port
 from tests.kit.patience import eventually, eventually_async
 from tests.kit.process import Process, running
-from tests.kit.service import APP
+from tests.kit.service import APP, get
 
 SERVERS = {
     "uvicorn": ["uvicorn", "service:app", "--app-dir", "{folder}", "--port", "0", "--workers", "2"],
@@ -41,7 +41,7 @@ WHERE datname = current_database() AND locktype = 'advisory' AND NOT granted
 def status(url: str) -> int:
     """Return what is answered; 0 where nobody listens."""
     try:
-        return httpx.get(url, timeout=10, trust_env=False).status_code
+        return get(url).status_code
     except httpx.TransportError:
         return 0
 

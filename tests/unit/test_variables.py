@@ -150,10 +150,10 @@ def test_variables_that_name_each_other_over_and_over_are_an_error(value: str) -
 
 
 def test_a_statement_may_have_many_references() -> None:
-    text = "select " + ":x," * 200_000
+    text = "select " + ":x," * 50_000
     whole = expand(text, 0, len(text), Variables({"x": "12"}))
     assert whole
-    assert whole.text == "select " + "12," * 200_000
+    assert whole.text == "select " + "12," * 50_000
 
 
 @pytest.mark.parametrize("word", ["t", "TRUE", "tr", "y", "yes", "on", "ON", "1"])

@@ -379,7 +379,7 @@ def test_memory_does_not_grow_with_the_data(quote: str) -> None:
 
     def chunks() -> Iterator[bytes]:
         yield b"COPY a;\n"
-        for _ in range(256):
+        for _ in range(80):
             yield chunk.encode()
         yield b"\\.\nSELECT 1;"
 
@@ -391,22 +391,22 @@ def test_memory_does_not_grow_with_the_data(quote: str) -> None:
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert size == 256 * len(chunk) > 60_000_000
+    assert size == 80 * len(chunk) > 20_000_000
     assert peak < 8_000_000
     piece = window.read()
     assert piece
-    assert window.source.place(piece.start).line == 256 * 3300 + 3
+    assert window.source.place(piece.start).line == 80 * 3300 + 3
 
 
 def test_memory_does_not_grow_with_the_statements() -> None:
     chunk = "INSERT INTO item VALUES (1, 'a value; and more');\n" * 5000
 
-    window = Window("f.sql", Feed(chunk.encode() for _ in range(24)))
+    window = Window("f.sql", Feed(chunk.encode() for _ in range(16)))
     tracemalloc.start()
     try:
         count = sum(1 for _ in iter(window.read, None))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert count == 24 * 5000
+    assert count == 16 * 5000
     assert peak < 4_000_000
