@@ -22,7 +22,7 @@ def health_router(*, details: bool = False, check_database: bool = False) -> API
         details: Also say attempt, file, statement, elapsed seconds and the error's class. They are no secrets, but
             nobody's business outside. Default: the state only.
         check_database: Once the schema is there, also ask the database for a sign of life; the answer is kept for
-            5 s, asked for once however many probe, and waited for 0.8 s at most. Default: do not, as a database
+            5 s, asked for once however many probe, and waited for 0.6 s at most. Default: do not, as a database
             that is away for a moment would take every replica out of service.
     """
     router = APIRouter(tags=["health"])

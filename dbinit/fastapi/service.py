@@ -102,7 +102,7 @@ class Pulse:
         max_age: Seconds that an answer is good for.
     """
 
-    def __init__(self, ping: Callable[[float], Awaitable[None]], *, limit: float = 0.8, max_age: float = 5.0) -> None:
+    def __init__(self, ping: Callable[[float], Awaitable[None]], *, limit: float = 0.6, max_age: float = 5.0) -> None:
         self._ping = ping
         self._limit = limit
         self._max_age = max_age
