@@ -32,11 +32,11 @@ def read_folder(
         files: All files in it and below it, in any order; data only for those that `is_read` names.
         format: Whose rules to read it by. Default: what `detect` finds.
         placeholders: What stands for `${name}` in a folder of Flyway's. Default: nothing.
-        unfinished: Whether there may be migrations without a statement, and placeholders without a value, as yet.
-            Default: those are mistakes.
+        unfinished: Whether there may be placeholders without a value, as yet. Default: those are mistakes.
 
     Raises:
-        FolderError: Something is wrong with it; all mistakes are named.
+        FolderError: Something is wrong with it; all mistakes are named. That a migration is still without a statement
+            is the folder's `blank` where nothing else is wrong.
     """
     files = sorted(files)
     detected = Detected(format, "it was asked for") if format else detect(path, files)
@@ -49,10 +49,11 @@ def read_folder(
     # What else is wrong with a file that is no text only follows from that.
     problems = {problem for problem in problems if problem in unreadable.get(problem.path, [problem])}
     if unfinished:
-        problems = {problem for problem in problems if not problem.message.startswith((NO_STATEMENT, NO_VALUE))}
-    if problems:
+        problems = {problem for problem in problems if not problem.message.startswith(NO_VALUE)}
+    blank = {problem for problem in problems if problem.message == NO_STATEMENT}
+    if problems != blank:
         raise FolderError(path, problems)
-    return _in_order(path, detected, reading)
+    return _in_order(path, detected, reading)._replace(blank=tuple(sorted(blank)))
 
 
 def _read(texts: Sequence[FileText], format: Format, placeholders: Mapping[str, str]) -> Reading:  # noqa: A002 - as above

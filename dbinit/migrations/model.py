@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from dbinit.model import Format
 
+from .problems import Problem
 from .version import Version
 
 __all__ = [
@@ -141,6 +142,7 @@ class Folder(NamedTuple):
         needs: By version, the versions that a versioned migration builds upon.
         baselines: The migrations of the kind `BASELINE`, by version.
         hooks: The scripts of each hook, in order.
+        blank: Where there is no statement as yet, in a format that asks for one.
     """
 
     path: str
@@ -150,3 +152,4 @@ class Folder(NamedTuple):
     needs: Mapping[Version, frozenset[Version]]
     baselines: tuple[Migration, ...] = ()
     hooks: Mapping[Hook, tuple[Part, ...]] = MappingProxyType({})
+    blank: tuple[Problem, ...] = ()

@@ -9,8 +9,9 @@ __all__ = ["NO_STATEMENT", "NO_VALUE", "FolderError", "PlanError", "Problem"]
 
 
 NO_STATEMENT = "there is no SQL statement, only blanks or comments"
-NO_VALUE = "there is no value for the placeholder"
 """What is wrong with a migration that is only begun."""
+NO_VALUE = "there is no value for the placeholder"
+"""How it begins what is wrong with a placeholder that nobody has given a value."""
 
 
 class Problem(NamedTuple):

@@ -26,8 +26,7 @@ def load_folder(
         path: The folder.
         format: Whose rules to read it by; None: those that it is found to follow.
         placeholders: What stands for `${name}` in a folder of Flyway's.
-        unfinished: Whether there may be migrations without a statement, and placeholders without a value, as yet.
-            Default: those are mistakes.
+        unfinished: Whether there may be placeholders without a value, as yet. Default: those are mistakes.
 
     Raises:
         SourceError: It cannot be read, or something is wrong with what is in it; all mistakes are named.

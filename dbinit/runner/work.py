@@ -17,7 +17,7 @@ from dbinit.errors import ConnectError, SchemaMissingError
 from dbinit.migrations.model import Folder
 from dbinit.migrations.plan import Plan
 from dbinit.migrations.planner import Up, plan_up, status
-from dbinit.migrations.problems import PlanError
+from dbinit.migrations.problems import FolderError, PlanError
 from dbinit.migrations.standing import Standing, Status
 from dbinit.model import Format, MigrationRun, Outcome, Report
 from dbinit.readiness import Phase
@@ -101,7 +101,7 @@ class FolderWork:
             raise
 
     async def _migrate(self, request: "Request") -> Report:
-        async with self._opened(whole=not isinstance(request, Up)) as (folder, connection, ledger):
+        async with self._opened(back=_takes_back(request)) as (folder, connection, ledger):
             if isinstance(request, Up) and not self._job and _is_current(request, folder, ledger):
                 _log_nothing_done(request)
                 return self._report(Outcome.CURRENT, ())
@@ -162,7 +162,7 @@ class FolderWork:
     async def _standings(self) -> Standings:
         from .adoption import warn_of_others  # noqa: PLC0415 - as above
 
-        async with self._opened(whole=True) as (folder, connection, ledger):
+        async with self._opened(back=True) as (folder, connection, ledger):
             await warn_of_others(connection, ledger)
             conflicts = _conflicts(folder, ledger, allow_missing=self._options.allow_missing)
             return Standings(folder, status(folder, ledger.rows), conflicts)
@@ -179,7 +179,7 @@ class FolderWork:
         from .adoption import warn_of_others  # noqa: PLC0415 - not for a usual start
         from .carrying import planned  # noqa: PLC0415 - as above
 
-        async with self._opened(whole=not isinstance(request, Up)) as (folder, connection, ledger):
+        async with self._opened(back=_takes_back(request)) as (folder, connection, ledger):
             await warn_of_others(connection, ledger)
             return await planned(connection, folder, request, self._options, ledger)
 
@@ -210,11 +210,14 @@ class FolderWork:
         return differences
 
     @asynccontextmanager
-    async def _opened(self, *, whole: bool = False) -> AsyncIterator[_Opened]:
-        """Connect and read the history while the folder is read, once; if that is broken, nothing else matters."""
-        loading = self._loading = self._loading or asyncio.create_task(self._load())
+    async def _opened(self, *, back: bool = False) -> AsyncIterator[_Opened]:
+        """Connect and read the history while the folder is read, once; if that is broken, nothing else matters.
+
+        Who looks, or goes, `back` needs more of the history, and no statement in what is still to be applied.
+        """
+        loading = self._loading = self._loading or asyncio.create_task(self._load(blank=back))
         async with AsyncExitStack() as stack:
-            looking = asyncio.create_task(self._look(stack, whole=whole))
+            looking = asyncio.create_task(self._look(stack, whole=back))
             try:
                 await asyncio.wait((loading, looking), return_when=asyncio.FIRST_EXCEPTION)
                 opened = _Opened(await loading, *await looking)
@@ -231,11 +234,13 @@ class FolderWork:
         self._surroundings.step(Phase.CHECKING)
         return connection, await read_ledger(connection, self._options.home, whole=whole)
 
-    async def _load(self) -> Folder:
+    async def _load(self, *, blank: bool) -> Folder:
         options = self._options
         format_ = None if options.migrations_format is None else Format(options.migrations_format)
         path = Path(options.migrations_path)
         folder = await in_thread(load_folder, path, format_, options.placeholders)
+        if folder.blank and not blank:
+            raise FolderError(folder.path, folder.blank)
         logger.info("%s is a folder of %s migrations: %s", folder.path, folder.format.value, folder.reason)
         return folder
 
@@ -259,11 +264,20 @@ def _plan(request: Up, folder: Folder, ledger: Ledger) -> Plan:
 
 
 def _conflicts(folder: Folder, ledger: Ledger, *, allow_missing: bool) -> tuple[str, ...]:
+    blank = tuple(str(problem) for problem in folder.blank)
     try:
         plan_up(folder, ledger.rows, allow_missing=allow_missing)
     except PlanError as error:
-        return error.problems
-    return ()
+        return (*blank, *error.problems)
+    return blank
+
+
+def _takes_back(request: "Request") -> bool:
+    if isinstance(request, Up):
+        return False
+    from dbinit.migrations.request import takes_back  # noqa: PLC0415 - as above
+
+    return takes_back(request)
 
 
 def _log_nothing_done(request: "Request") -> None:

@@ -12,7 +12,7 @@ import pytest
 from dbinit import ExitCode, SourceError
 from tests.kit.network import dead_port
 
-from .kit import CHAIN, Project
+from .kit import CHAIN, Project, relations
 
 MISTAKES: dict[str, tuple[dict[str, str | bytes], str]] = {
     "two of one version": ({"01_other.sql": "SELECT 1"}, "001_one.sql"),
@@ -46,6 +46,27 @@ async def test_a_mistake_is_named_and_nothing_changed(
         await project.up()
     assert said in caught.value.message
     assert await connection.fetchval("SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace") == 0
+
+
+async def test_one_that_is_only_begun_keeps_nobody_from_looking_and_going_back(
+    project: Project, connection: asyncpg.Connection
+) -> None:
+    project.write(CHAIN)
+    await project.up()
+    (created,) = json.loads(project.run("new", "add tags", "--json").out)["created"]
+
+    status = project.run("status", "--exit-code")
+    assert status.code == ExitCode.HISTORY
+    assert "pending" in status.out
+    assert f"up would refuse: {created}:1:1: there is no SQL statement" in status.out
+
+    assert project.run("down").code == ExitCode.OK
+    assert await relations(connection) == {"one", "two"}
+    for command in ("up", "plan"):
+        end = project.run(command)
+        assert end.code == ExitCode.USAGE
+        assert f"{created}:1:1: there is no SQL statement" in end.err
+    assert await relations(connection) == {"one", "two"}
 
 
 @pytest.mark.parametrize("attempts", [1, 0], ids=["where connecting fails", "where it is still tried"])

@@ -104,9 +104,6 @@ def test_the_down_part_does_not_count_for_the_checksum() -> None:
         ("-- dbinit: no-transaction please\nSELECT 1", "1:1: no-transaction: nothing may stand behind it"),
         ("SELECT 1;\n-- dbinit: down\nSELECT 2;\n-- dbinit: depends none", "4:1: depends belongs to the up part"),
         ("SELECT 1;\n-- dbinit: down\nSELECT 2;\n-- dbinit: down", "4:1: the down part has begun already"),
-        ("SELECT 1;\n-- dbinit: down\n-- nothing", "2:1: there is no SQL statement"),
-        ("-- nothing\n/* at /* all */ */ ;\n", "1:1: there is no SQL statement"),
-        ("", "1:1: there is no SQL statement"),
         ("-- dbinit: depends 1\nSELECT 1", "1:1: it depends on itself"),
         ("-- dbinit: compatible-with 1\nSELECT 1", "1:1: compatible-with must name an older version"),
         ("SELECT 1;\n-- dbinit: depends 9\n", "2:1: it depends on 9, and there is no migration"),
@@ -117,6 +114,23 @@ def test_the_down_part_does_not_count_for_the_checksum() -> None:
 def test_a_mistake_is_named_with_its_place(text: str | bytes, mistake: str) -> None:
     (found,) = mistakes({"1_a.sql": text})
     assert found.removeprefix("m/1_a.sql").removeprefix(":").startswith(mistake.removeprefix(":"))
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("SELECT 1;\n-- dbinit: down\n-- nothing", "2:1"),
+        ("-- nothing\n/* at /* all */ */ ;\n", "1:1"),
+        ("", "1:1"),
+        ("\n\n-- dbinit: down\n\n", "1:1"),
+    ],
+)
+def test_what_holds_no_statement_as_yet_is_noted(text: str, place: str) -> None:
+    found = folder({"1_a.sql": text, "2_b.sql": "SELECT 1"})
+    assert [str(problem) for problem in found.blank] == [
+        f"m/1_a.sql:{place}: there is no SQL statement, only blanks or comments"
+    ]
+    assert names(found) == ["1_a.sql", "2_b.sql"]
 
 
 @pytest.mark.parametrize(
