@@ -1,5 +1,6 @@
 """Reads a folder of migrations: all of its files go in, a `Folder` comes out, or all of its mistakes. Pure."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from dbinit.wording import one_line
@@ -15,6 +16,9 @@ from .version import ZERO
 __all__ = ["is_read", "read_folder"]
 
 _MISTAKES = {Format.GOOSE: (".go",), Format.NATIVE: (".SQL",)}
+# What somebody takes for a migration who does not know which names, and which folders, a format passes over.
+_LOOKS_LIKE_ONE = r"(?is)(?:.*/)?(?:[VUB]?[0-9]|R__|repeatable_)[^/]*\.sql(?:\.gz)?"
+_NOT_READ = "this looks like a migration, and is not read; move it into {path} itself, named NNN_name.sql, or out of it"
 
 
 def read_folder(
@@ -44,6 +48,9 @@ def read_folder(
     unreadable = {text.path: list(text.problems) for text in texts if text.problems}
     reading = _read(texts, detected.format, placeholders or {})
     problems = _problems(texts, reading)
+    overlooked = _overlooked(path, files, reading, problems)
+    if detected.format is Format.NATIVE:  # other tools do the same as we
+        problems |= {Problem(name, _NOT_READ.format(path=path)) for name in overlooked}
     if not reading.migrations and not problems:
         problems.add(Problem(path, f"there is no migration in it, read as a folder of {detected.format.value}"))
     # What else is wrong with a file that is no text only follows from that.
@@ -53,7 +60,7 @@ def read_folder(
     blank = {problem for problem in problems if problem.message == NO_STATEMENT}
     if problems != blank:
         raise FolderError(path, problems)
-    return _in_order(path, detected, reading)._replace(blank=tuple(sorted(blank)))
+    return _in_order(path, detected, reading)._replace(blank=tuple(sorted(blank)), overlooked=overlooked)
 
 
 def _read(texts: Sequence[FileText], format: Format, placeholders: Mapping[str, str]) -> Reading:  # noqa: A002 - as above
@@ -89,6 +96,14 @@ def _problems(texts: Sequence[FileText], reading: Reading) -> set[Problem]:
     versioned = [migration for migration in reading.migrations if migration.kind is Kind.VERSIONED]
     of_files = [problem for text in texts for problem in text.problems]
     return {*reading.problems, *of_files, *graph.problems_of(versioned)}
+
+
+def _overlooked(path: str, files: Iterable[File], reading: Reading, problems: Iterable[Problem]) -> tuple[str, ...]:
+    """Return the paths of what looks like a migration, and neither is one by the rules of the format nor a mistake."""
+    parts = [part for migration in reading.migrations for part in (migration.up, migration.down) if part]
+    known = {part.path for part in parts} | {problem.path for problem in problems}
+    paths = {f"{path}/{one_line(file.name)}": file.name for file in files}
+    return tuple(found for found in paths if found not in known and re.fullmatch(_LOOKS_LIKE_ONE, paths[found]))
 
 
 def _counts(name: str, format: Format) -> bool:  # noqa: A002 - as above

@@ -143,6 +143,7 @@ class Folder(NamedTuple):
         baselines: The migrations of the kind `BASELINE`, by version.
         hooks: The scripts of each hook, in order.
         blank: Where there is no statement as yet, in a format that asks for one.
+        overlooked: The paths of what looks like a migration, and is passed over, as the format's own tool does it.
     """
 
     path: str
@@ -153,3 +154,4 @@ class Folder(NamedTuple):
     baselines: tuple[Migration, ...] = ()
     hooks: Mapping[Hook, tuple[Part, ...]] = MappingProxyType({})
     blank: tuple[Problem, ...] = ()
+    overlooked: tuple[str, ...] = ()

@@ -1,5 +1,6 @@
 """Reads a folder of migrations from disk."""
 
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -9,6 +10,8 @@ from dbinit.migrations.folder import is_read, read_folder
 from dbinit.migrations.model import File, Folder, Format
 
 __all__ = ["load_folder"]
+
+logger = logging.getLogger("dbinit")
 
 _READING = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 
@@ -56,6 +59,8 @@ def _files(folder: str) -> Iterator[tuple[str, str]]:
     seen: set[str] = set()
     for name, entry in _entries(folder):
         if not entry.is_file():
+            if entry.is_symlink() and entry.is_dir():
+                logger.warning("%s is a link to a folder, which is not looked into", entry.path)
             if is_read(name) and entry.is_symlink() and not entry.is_dir():
                 raise SourceError(f"{entry.path} is a link that leads to no file", advice="put the file there")
             continue

@@ -242,6 +242,10 @@ class FolderWork:
         if folder.blank and not blank:
             raise FolderError(folder.path, folder.blank)
         logger.info("%s is a folder of %s migrations: %s", folder.path, folder.format.value, folder.reason)
+        if folder.overlooked:
+            files = counted(len(folder.overlooked), "file")
+            what = "%s passes over %s that may be meant as migrations, such as %s"
+            logger.warning(what, folder.format.value, files, folder.overlooked[0])
         return folder
 
     def _report(self, outcome: Outcome, ran: tuple[MigrationRun, ...]) -> Report:

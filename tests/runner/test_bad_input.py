@@ -115,6 +115,16 @@ def test_a_link_that_leads_to_no_file(project: Project) -> None:
     assert f"{project.path('004_x.sql')} is a link that leads to no file" in end.err
 
 
+def test_what_the_folders_own_tool_passes_over_is_told(project: Project) -> None:
+    project.write({"001_one.up.sql": "CREATE TABLE one ()"})
+    (project.folder / "later").mkdir()
+    project.write({"later/002_two.up.sql": "CREATE TABLE two ()"})
+    end = project.run("status", "--json")
+    assert "golang-migrate passes over 1 file that may be meant as migrations" in end.err
+    assert project.path("later/002_two.up.sql") in end.err
+    assert len(json.loads(end.out)["migrations"]) == 1
+
+
 def test_what_is_no_file_is_passed_over(project: Project) -> None:
     project.write(CHAIN)
     (project.folder / "004_x.sql").mkdir()

@@ -103,10 +103,11 @@ def test_a_link_that_leads_out_of_the_folder_is_refused(leads_out: str, folder: 
         load_folder(folder, None, {})
 
 
-def test_a_linked_folder_is_not_looked_into(folder: Path) -> None:
+def test_a_linked_folder_is_not_looked_into(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     outside = folder.with_name("outside")
     outside.mkdir()
     (outside / "003_secret.sql").write_bytes(b"SELECT 'secret';")
     (folder / "below").symlink_to(outside)
 
     assert len(load_folder(folder, None, {}).migrations) == len((FIRST, SECOND))
+    assert caplog.messages == [f"{folder / 'below'} is a link to a folder, which is not looked into"]

@@ -293,3 +293,33 @@ def test_flyway_placeholders() -> None:
 def test_flyway_mistakes(contents: dict[str, str], mistake: str) -> None:
     (found,) = mistakes(contents)
     assert found.startswith(mistake)
+
+
+@pytest.mark.parametrize(
+    ("format", "contents", "overlooked"),
+    [
+        (
+            Format.GOLANG_MIGRATE,
+            {"1_a.up.sql": "", "2_b.sql": "", "old/1_c.up.sql": ""},
+            ["m/2_b.sql", "m/old/1_c.up.sql"],
+        ),
+        (
+            Format.SQLX,
+            {"1_a.sql": "", "2.sql": "", "3_c.SQL": "", "old/1_c.sql": ""},
+            ["m/2.sql", "m/3_c.SQL", "m/old/1_c.sql"],
+        ),
+        (
+            Format.DBMATE,
+            {"1_a.sql": "-- migrate:up\n-- migrate:down", "2_b.sql.gz": "", "old/1_c.sql": ""},
+            ["m/2_b.sql.gz", "m/old/1_c.sql"],
+        ),
+        (Format.GOOSE, {"1_a.sql": "-- +goose Up", "old/notes.sql": "", "old/1_c.sql": ""}, ["m/old/1_c.sql"]),
+        (Format.FLYWAY, {"V1__a.sql": "", "V2__b.SQL": "", "old/V3__c.sql": ""}, ["m/V2__b.SQL"]),
+    ],
+)
+def test_what_the_tool_passes_over_too_is_noted(
+    format: Format,  # noqa: A002 - as the function it calls
+    contents: dict[str, str],
+    overlooked: list[str],
+) -> None:
+    assert list(folder(contents, format).overlooked) == overlooked

@@ -21,7 +21,8 @@ def test_a_folder_is_read_in_the_order_of_its_numbers() -> None:
             "before_each.sql": "SELECT 0",
             "README.md": "",
             ".9_hidden.sql": "nothing",
-            "below/1_x.sql": "nothing",
+            "below/notes.sql": "nothing",
+            "below/2024.csv": "nothing",
         }
     )
     assert found.format is Format.NATIVE
@@ -162,6 +163,12 @@ def test_what_holds_no_statement_as_yet_is_noted(text: str, place: str) -> None:
             "m/1_a.sql:1:1: migrations depend on each other in a circle: m/1_a.sql -> m/2_b.sql -> m/1_a.sql",
         ),
         ({"before_all.sql": "SELECT 1"}, "m: there is no migration in it"),
+        (
+            {"1_a.sql": "SELECT 1", "old/2_b.sql": ""},
+            "m/old/2_b.sql: this looks like a migration, and is not read; move",
+        ),
+        ({"1_a.sql": "SELECT 1", "2_b.sql.gz": ""}, "m/2_b.sql.gz: this looks like a migration, and is not read; move"),
+        ({"1_a.sql": "SELECT 1", "2_b.SQL": ""}, "m/2_b.SQL: this is no name of a migration"),
     ],
 )
 def test_a_mistake_of_the_folder_is_named(contents: dict[str, str], mistake: str) -> None:
