@@ -101,14 +101,19 @@ class Ran(NamedTuple):
 class Progress:
     """How far a run has come.
 
+    Args:
+        begin: Called once it is certain that a step is being run; with each step, maybe.
+
     Attributes:
+        begin: As above.
         ran: What has been done, and recorded.
         tried: By number, the rows that were to be added to the history, or to be brought to an end in it.
         failed: What has failed.
         undone: What was done, and rolled back with what failed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, begin: Callable[[], None]) -> None:
+        self.begin = begin
         self.ran: list[Ran] = []
         self.tried: dict[int, Task] = {}
         self.failed: list[Task] = []

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 
 import asyncpg
 
@@ -74,6 +75,7 @@ class Migrator:
         self._context = context
         self._run = run
         self._callbacks = hooks
+        self._told = False
 
     async def carry_out(self, connection: asyncpg.Connection, ledger: Ledger) -> None:
         """Do what is wanted, or find that nothing is left to do.
@@ -117,10 +119,7 @@ class Migrator:
     async def _carry_out(self, connection: asyncpg.Connection, ledger: Ledger, tasks: list[Task]) -> None:
         hooks = await in_thread(self._hooks)
         run = self._run._replace(hooks=hooks)
-        doing = "Running" if any(task.found for task in tasks) else "Recording"
-        different = {(task.step.version, task.step.name) for task in tasks}  # redo has each twice
-        logger.info("%s %s of %s...", doing, counted(len(different), "migration"), self._folder.path)
-        progress = Progress()
+        progress = Progress(partial(self._tell, tasks))
         try:
             await self._run_tasks(connection, ledger, tasks, run, progress)
             if self._is_kept:
@@ -134,6 +133,14 @@ class Migrator:
         finally:
             self._job.add(progress)
             self._job.opened = self._job.opened or hooks.opened
+
+    def _tell(self, tasks: Sequence[Task]) -> None:
+        """Log what is being run, the first time."""
+        if not self._told:
+            self._told = True
+            doing = "Running" if any(task.found for task in tasks) else "Recording"
+            different = {(task.step.version, task.step.name) for task in tasks}  # redo has each twice
+            logger.info("%s %s of %s...", doing, counted(len(different), "migration"), self._folder.path)
 
     @property
     def _is_kept(self) -> bool:

@@ -77,6 +77,7 @@ class Parallel:
         """
         try:
             await self._lock()
+            self._progress.begin()
             if self._hooks.first:
                 async with self._connect() as connection:
                     await self._hooks.run_alone(Hook.BEFORE_ALL, connection)

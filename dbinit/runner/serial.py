@@ -9,8 +9,8 @@ Scripts that cannot be one transaction are run statement by statement, while a c
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import NamedTuple
 
 import asyncpg
@@ -54,6 +54,7 @@ __all__ = ["Serial", "announce"]
 # Stands behind a step that is still open. A message that cannot be parsed aborts the transaction without having been
 # run, and this leads back to where the step had ended well.
 _ENDED = "dbinit_ended"
+_BEGUN_AFTER = 0.5  # seconds: what stands before a script waits for nobody, and fails sooner
 
 
 class _Open(NamedTuple):
@@ -162,7 +163,7 @@ class Serial:
         notices.clear()
         self._watch_for(task)
         try:
-            with patient(self._connection, texts):
+            with patient(self._connection, texts), self._beginning():
                 await self._connection.execute(message)
         except asyncpg.PostgresError as error:
             if is_connection_loss(error):
@@ -194,6 +195,7 @@ class Serial:
             await rollback(self._connection)
             raise_if_overtaken(error)
             raise
+        self._progress.begin()
         self._watch_for(task)
         await run_first(self._connection, self._run, task)
         await self._hooks.run(Hook.BEFORE_EACH, self._connection, task)
@@ -203,6 +205,16 @@ class Serial:
         await self._hooks.run(Hook.AFTER_EACH, self._connection, task)
         self._open = _Open(Ran(task, count, time.monotonic() - began))
         await self._settle()
+
+    @contextmanager
+    def _beginning(self) -> Iterator[None]:
+        """Tell that a step is being run, as soon as its message has not failed at what stands before its script."""
+        telling = asyncio.get_running_loop().call_later(_BEGUN_AFTER, self._progress.begin)
+        try:
+            yield
+        finally:
+            telling.cancel()
+        self._progress.begin()
 
     def _ending(self, task: Task, statements: int) -> str:
         self._progress.tried[self._frame.last + 1] = task
@@ -281,6 +293,7 @@ class Serial:
         """Run a script that cannot be one transaction, recording how far it has come."""
         async with self._staged(task) as stage:
             ledger = await self._fenced(task)
+            self._progress.begin()
             if self._hooks.first:
                 await self._hooks.run_alone(Hook.BEFORE_ALL, self._connection)
                 await self._connection.execute(RESET)

@@ -108,6 +108,7 @@ class _Attempt(NamedTuple):
     async def _run_all(self, ran: list[Ran], progress: Progress) -> None:
         """Run them, adding each to `ran`, and commit them if they are to be kept."""
         await begin(self.connection, self.frame)
+        progress.begin()
         if self.tasks:
             await run_first(self.connection, self.run, self.tasks[0])
         for number, task in enumerate(self.tasks, start=1):

@@ -223,6 +223,7 @@ async def test_who_waits_says_so_and_goes_on_behind_the_other(project: Project, 
             second.wait_for(f"ago): SELECT pg_advisory_xact_lock_shared({BARRIER})\n")
             await connection.execute("SELECT pg_advisory_unlock($1)", BARRIER)
             assert (first.wait(), second.wait()) == (ExitCode.OK, ExitCode.OK), second.err
+            assert "Running" not in second.err
     assert [what for what, _ in await history(connection)] == ["001", "002", "003"]
 
 
@@ -237,15 +238,20 @@ async def test_an_observer_sees_each_migration(project: Project) -> None:
     assert seen[-2].phase is Phase.READY
 
 
-async def test_a_foreign_schema_without_a_history_is_refused(project: Project, connection: asyncpg.Connection) -> None:
+async def test_a_foreign_schema_without_a_history_is_refused(
+    project: Project, connection: asyncpg.Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "dbinit")
     await connection.execute("CREATE TABLE users ()")
     project.write(CHAIN)
     with pytest.raises(HistoryError, match="no history of migrations") as caught:
         await project.up()
     assert "baseline VERSION" in caught.value.advice
     assert await relations(connection) == {"users"}
+    assert "Running" not in caplog.text
 
     assert (await project.up(sentinel="")).outcome is Outcome.APPLIED
+    assert caplog.text.count("Running 3 migrations") == 1
 
 
 async def test_verify_applies_nothing_and_waits_for_another(project: Project, connection: asyncpg.Connection) -> None:
