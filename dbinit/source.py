@@ -35,6 +35,7 @@ _SET_PATH = (
     "set MIGRATION_PATH (or --path) to the file of SQL, or to the folder of migrations; it is looked for from the"
     " working directory"
 )
+_NAME_FILE = "name a file of SQL, seen from the working directory, or - for standard input; of a folder, name its files"
 _SET_ROOT = "set DBINIT_INCLUDE_ROOT (or --include-root) to the folder that it may read from"
 _CORRECT_PATH = "correct the path: \\i looks from the working directory, \\ir from where the script lies"
 _SAVE_AS_UTF8 = "save the file as UTF-8"
@@ -76,7 +77,7 @@ def read_script(path: Path, variables: Mapping[str, str], root: Path | None = No
 
 
 def open_script(path: Path, root: Path | None = None) -> Script:
-    """Read a file of SQL, but none that it includes: they are looked for once they are asked for.
+    """Read a file that somebody has named, but none that it includes: they are looked for once they are asked for.
 
     Args:
         path: As for `read_script()`.
@@ -85,7 +86,12 @@ def open_script(path: Path, root: Path | None = None) -> Script:
     Raises:
         SourceError: It is missing, unreadable, empty, no file, or no text.
     """
-    return _Files(path, root).main()
+    try:
+        return _Files(path, root).main()
+    except SourceError as error:
+        if error.advice == _SET_PATH:  # no setting names it
+            error.advice = _NAME_FILE
+        raise
 
 
 def checksum(content: bytes) -> str:

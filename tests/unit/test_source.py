@@ -11,7 +11,7 @@ import pytest
 from dbinit import source
 from dbinit.errors import ExitCode, SourceError
 from dbinit.model import Script
-from dbinit.source import checksum, read_script
+from dbinit.source import checksum, open_script, read_script
 from dbinit.sql.context import Context
 from dbinit.sql.reader import Reader
 from tests.kit.configmap import mount, update
@@ -100,6 +100,14 @@ def test_a_folder_where_a_file_is_meant(tmp_path: Path) -> None:
     error = refusal(tmp_path)
     assert error.message == f"{tmp_path} is a folder, but a file of SQL is meant"
     assert "MIGRATION_PATH" in error.advice
+
+
+@pytest.mark.parametrize("name", ["", "none.sql"])
+def test_what_was_named_itself_is_not_to_be_set(name: str, tmp_path: Path) -> None:
+    with pytest.raises(SourceError) as caught:
+        open_script(tmp_path / name)
+    assert "MIGRATION_PATH" not in caught.value.advice
+    assert "name a file of SQL" in caught.value.advice
 
 
 def test_a_file_below_a_file(tmp_path: Path) -> None:
