@@ -7,17 +7,21 @@ from dataclasses import dataclass, fields
 import asyncpg
 
 from dbinit.errors import DbInitError
-from dbinit.executor import run_script
+from dbinit.executor import run_script, run_statement
 from dbinit.migrations.model import Hook
 from dbinit.migrations.plan import Action
 from dbinit.migrations.preparation import Task
 from dbinit.patience import unlimited
+from dbinit.sql.facts import sets_session
+from dbinit.sql.reader import Reader
 from dbinit.sql.survey import Survey
 from dbinit.transaction import transaction
 
 __all__ = ["Callback", "HookCall", "HookError", "HookRunner", "Hooks"]
 
 logger = logging.getLogger("dbinit")
+
+_APPLYING = (Action.APPLY, Action.RESUME)
 
 
 @dataclass(frozen=True)
@@ -51,8 +55,9 @@ class Hooks:
     Attributes:
         before_all: Before the first migration, if there is any to run, in its transaction; in one of its own where the
             migration has none, or several run at a time. Not in a rehearsal.
-        before_each: Before each, in its transaction; in one of its own where the migration has none.
-        after_each: Behind each, likewise.
+        before_each: Before each, in its transaction; where the migration has none, in the one that records that it has
+            been begun, and so not again where it is resumed.
+        after_each: Behind each, likewise; where the migration has none, in the one that records its end.
         after_all: Behind the last one, in a transaction of its own. Not in a rehearsal.
         on_error: When something has failed, and was rolled back; in a transaction of its own. Not in a rehearsal.
     """
@@ -106,14 +111,24 @@ class HookRunner:
         """Tell whether anything is hooked in there."""
         return bool(self._scripts.get(hook) or self._callbacks[hook])
 
-    async def run_alone(
-        self, hook: Hook, connection: asyncpg.Connection, task: Task | None = None, error: Exception | None = None
-    ) -> None:
-        """Do what `run` does in a transaction of its own."""
+    async def run_alone(self, hook: Hook, connection: asyncpg.Connection, error: Exception | None = None) -> None:
+        """Run what is hooked in there, about no migration, in a transaction of its own."""
         if self.has(hook):
             async with transaction(connection, self._role):
-                await self.run(hook, connection, task, error)
+                await self.run(hook, connection, error=error)
             self.opened = self.opened or hook is Hook.BEFORE_ALL
+
+    async def set_again(self, hook: Hook, connection: asyncpg.Connection, task: Task) -> None:
+        """Set what the files of a hook, which were run before, have set for the session: it may be another one now.
+
+        Raises:
+            StatementError: PostgreSQL refused it.
+        """
+        if task.step.action in _APPLYING:
+            for script in self._scripts.get(hook, ()):
+                for number, statement in enumerate(Reader(script.script, script.context, lambda _: None), start=1):
+                    if sets_session(statement.text):
+                        await run_statement(connection, statement, number, script.statements)
 
     async def run(
         self, hook: Hook, connection: asyncpg.Connection, task: Task | None = None, error: Exception | None = None
@@ -124,7 +139,7 @@ class HookRunner:
             StatementError: PostgreSQL refused a statement of a file.
             HookError: A callable has raised.
         """
-        if task and task.step.action not in {Action.APPLY, Action.RESUME}:
+        if task and task.step.action not in _APPLYING:
             return
         self._whole = self._whole and hook is not Hook.BEFORE_ALL
         for script in self._scripts.get(hook, ()):

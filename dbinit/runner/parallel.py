@@ -198,7 +198,9 @@ class Parallel:
             self._progress.tried[known.id] = task
         if task.path not in self._begun:
             number = self._next_number(task)
-            await connection.execute(insertion(self._frame.home, number, Entry(task.step, begun_state(task))))
+            async with transaction(connection, self._frame.home.role):
+                await connection.execute(insertion(self._frame.home, number, Entry(task.step, begun_state(task))))
+                await self._hooks.run(Hook.BEFORE_EACH, connection, task)
             self._begun[task.path] = number
         # Read each time, as it comes further with each attempt.
         ledger = await read_ledger(connection, self._frame.home)

@@ -336,6 +336,7 @@ class Serial:
             row = insertion(self._frame.home, number, Entry(task.step, begun_state(task)))
             await self._connection.execute((self._frame.creation() if not ledger.exists else "") + row)
             self._progress.tried[number] = task
+            await self._hooks.run(Hook.BEFORE_EACH, self._connection, task)
         self._frame.last = number
         return (await read_ledger(self._connection, self._frame.home)).rows[-1]
 

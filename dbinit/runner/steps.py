@@ -46,7 +46,7 @@ def script_of(task: Task) -> Survey:
 
 
 async def run_steps(task: Task, row: Recorded, stage: Stage, run: Run) -> Ran:
-    """Run a script from where it stopped on, and record how far it comes.
+    """Run a script, which has been recorded as begun, from where it stopped on, and record how far it comes.
 
     Args:
         task: The script.
@@ -60,7 +60,7 @@ async def run_steps(task: Task, row: Recorded, stage: Stage, run: Run) -> Ran:
     """
     began = time.monotonic()
     connection, beside, session, watch = stage
-    await run.hooks.run_alone(Hook.BEFORE_EACH, connection, task)
+    await run.hooks.set_again(Hook.BEFORE_EACH, connection, task)
     limit = lock_limit_of(run.options, task) if session else None
     if session:
         await connection.execute(terms_of(run.options, task, local=False))

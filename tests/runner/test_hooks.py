@@ -206,16 +206,19 @@ async def test_what_runs_step_by_step_has_them_around_it(project: Project, conne
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-async def test_the_one_before_all_that_stands_is_not_run_again_with_what_is_tried_again(
+async def test_those_that_stand_are_not_run_again_with_what_is_tried_again_and_what_they_set_is(
     jobs: int, project: Project, connection: asyncpg.Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
     await connection.execute("CREATE SEQUENCE tries")
     lost = "SELECT pg_terminate_backend(pg_backend_pid()) FROM nextval('tries') n WHERE n = 1;\n"
     busy = "DO $$ BEGIN IF nextval('tries') < 5 THEN RAISE 'busy' USING ERRCODE = '55P03'; END IF; END $$;\n"
-    project.write({"001_one.sql": f"VACUUM note;\n{lost}{busy}", "002_two.sql": "SELECT 1", **FILES})
+    told = "INSERT INTO note (what) VALUES (current_setting('hooked.word'));\n"
+    project.write({"001_one.sql": f"VACUUM note;\n{lost}{busy}{told}", "002_two.sql": "SELECT 1", **FILES})
+    project.write({"before_each.sql": NOTE.format("before_each") + "SET hooked.word = 'kept';\n"})
     await project.up(jobs=jobs)
     assert ("connecting again" in caplog.text, caplog.text.count("trying again")) == (True, 2)
-    assert (await notes(connection)).count("before_all") == 1
+    both = ["before_each", "kept", "after_each", "before_each", "after_each"]
+    assert await notes(connection) == ["before_all", *both, "after_all"]
 
 
 async def test_one_that_fails_behind_a_migration_step_by_step_is_run_with_the_next_start(
