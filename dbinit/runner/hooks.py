@@ -12,6 +12,7 @@ from dbinit.migrations.model import Hook
 from dbinit.migrations.plan import Action
 from dbinit.migrations.preparation import Task
 from dbinit.patience import unlimited
+from dbinit.quoting import quote_literal
 from dbinit.sql.facts import sets_session
 from dbinit.sql.reader import Reader
 from dbinit.sql.survey import Survey
@@ -31,7 +32,7 @@ class HookCall:
     Attributes:
         hook: Which one it is.
         connection: Where the migrations are run; for `before_each` and `after_each` inside the migration's transaction.
-        path: The migration's file; empty where it is about the whole run.
+        path: The migration's file, for `on_error` of the one that failed; empty where it is about the whole run.
         version: The migration's version as it was written; empty where it has none.
         name: The migration's name.
         error: Why the run failed, for `on_error`.
@@ -111,11 +112,15 @@ class HookRunner:
         """Tell whether anything is hooked in there."""
         return bool(self._scripts.get(hook) or self._callbacks[hook])
 
-    async def run_alone(self, hook: Hook, connection: asyncpg.Connection, error: Exception | None = None) -> None:
-        """Run what is hooked in there, about no migration, in a transaction of its own."""
+    async def run_alone(
+        self, hook: Hook, connection: asyncpg.Connection, task: Task | None = None, error: DbInitError | None = None
+    ) -> None:
+        """Do what `run` does in a transaction of its own, in which settings tell files of the error, if any."""
         if self.has(hook):
             async with transaction(connection, self._role):
-                await self.run(hook, connection, error=error)
+                if error:
+                    await connection.execute(_telling(error, task))
+                await self.run(hook, connection, task, error)
             self.opened = self.opened or hook is Hook.BEFORE_ALL
 
     async def set_again(self, hook: Hook, connection: asyncpg.Connection, task: Task) -> None:
@@ -160,3 +165,14 @@ class HookRunner:
             where = f" for {task.path}" if task else ""
             message = f"the hook {hook.value}{where} failed: {type(failure).__name__}: {failure}"
             raise HookError(message, advice="mend the hook; what it was called for is rolled back") from failure
+
+
+def _telling(error: DbInitError, task: Task | None) -> str:
+    """Return what sets, until the transaction ends, what a file may want to know of an error, as the log has it."""
+    known = {
+        "dbinit.sqlstate": getattr(error, "sqlstate", ""),
+        "dbinit.message": error.message,
+        "dbinit.migration": task.path if task else "",
+    }
+    calls = (f"pg_catalog.set_config('{name}', {quote_literal(value)}, true)" for name, value in known.items())
+    return f"SELECT {', '.join(calls)}"

@@ -128,7 +128,7 @@ class Migrator:
             failure = await _reported(error, connection)
             failure.outcome = outcome_of(failure, tasks, progress, self._job.ran)
             if self._is_kept:
-                await _run_on_error(connection, hooks, failure)
+                await _run_on_error(connection, hooks, failure, progress.failed)
             raise failure from None
         finally:
             self._job.add(progress)
@@ -220,11 +220,13 @@ async def _reported(error: DbInitError | asyncpg.PostgresError, connection: asyn
     return error
 
 
-async def _run_on_error(connection: asyncpg.Connection, hooks: HookRunner, error: DbInitError) -> None:
+async def _run_on_error(
+    connection: asyncpg.Connection, hooks: HookRunner, error: DbInitError, failed: Sequence[Task]
+) -> None:
     if hooks.has(Hook.ON_ERROR):
         try:
             await rollback(connection)
             await connection.execute(RESET)
-            await hooks.run_alone(Hook.ON_ERROR, connection, error=error)
+            await hooks.run_alone(Hook.ON_ERROR, connection, failed[0] if failed else None, error)
         except (DbInitError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as failure:
             logger.warning("The hook on_error failed: %s", failure)

@@ -156,13 +156,18 @@ async def test_on_error_runs_behind_the_rollback_and_knows_why(
     project: Project, connection: asyncpg.Connection
 ) -> None:
     project.write({**CHAIN, "003_three.sql": "INSERT INTO one VALUES (1);\nSELECT 1/0;\n"})
-    project.write({"on_error.sql": "INSERT INTO one VALUES (7)"})
+    facts = ", ".join(f"current_setting('dbinit.{name}', true)" for name in ("sqlstate", "message", "migration"))
+    project.write(
+        {"on_error.sql": f"INSERT INTO one VALUES (7);\nCREATE TABLE told AS SELECT ARRAY[{facts}] AS facts;\n"}
+    )
     calls: list[HookCall] = []
     with pytest.raises(StatementError) as caught:
         await project.up(hooks=recorder(calls))
 
-    assert (calls[-1].hook, calls[-1].error) == (Hook.ON_ERROR, caught.value)
+    last, path = calls[-1], project.path("003_three.sql")
+    assert (last.hook, last.error, last.path, last.version) == (Hook.ON_ERROR, caught.value, path, "003")
     assert await connection.fetchval("SELECT array_agg(id) FROM one") == [7]
+    assert await connection.fetchval("SELECT facts FROM told") == ["22012", caught.value.message, path]
 
 
 async def test_on_error_that_fails_does_not_hide_the_error(project: Project, caplog: pytest.LogCaptureFixture) -> None:
