@@ -1,6 +1,7 @@
 """Sees a concurrent index build through: its progress, what an interrupted one has left over, and whether it is valid.
 
 https://www.postgresql.org/docs/current/sql-createindex.html#SQL-CREATEINDEX-CONCURRENTLY
+https://www.postgresql.org/docs/current/sql-reindex.html#SQL-REINDEX-CONCURRENTLY
 """
 
 import logging
@@ -21,6 +22,7 @@ from .patience import unlimited
 from .quoting import quote_literal
 from .readiness import Phase, Step
 from .rows import fetch_rows
+from .sql.facts import concurrently
 
 __all__ = ["Index", "concurrent_build", "index_build"]
 
@@ -35,7 +37,11 @@ _BUILD = re.compile(
     rf"(?P<index>{_NAME}){_GAP}on{_GAP}(?:only{_GAP})?(?P<table>{_NAME}(?:\s*\.\s*{_NAME})*)",
     re.IGNORECASE | re.DOTALL,
 )
-# An index of that name on that table which is not valid, and whether somebody is building it at the moment.
+_REBUILD = re.compile(
+    rf"reindex(?:\s*\([^)]*\)\s*|{_GAP})(?:index|table){_GAP}(?:concurrently{_GAP})?(?P<name>{_NAME}(?:\s*\.\s*{_NAME})*)",
+    re.IGNORECASE | re.DOTALL,
+)
+# Indexes that are not valid, and whether somebody is building one at the moment.
 _INVALID = """
 SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), EXISTS (
     SELECT FROM pg_catalog.pg_stat_progress_create_index p
@@ -44,8 +50,21 @@ SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), EXISTS (
 FROM pg_catalog.pg_index i
 JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) i.indexrelid
 JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
-WHERE NOT i.indisvalid AND c.relname OPERATOR(pg_catalog.=) {index}::pg_catalog.text
-  AND i.indrelid OPERATOR(pg_catalog.=) pg_catalog.to_regclass({table})::pg_catalog.oid
+WHERE NOT i.indisvalid AND {condition}
+"""
+# What a build leaves over: an index of that name on that table.
+_LEFT_BY_BUILD = """
+c.relname OPERATOR(pg_catalog.=) {index}::pg_catalog.text
+AND i.indrelid OPERATOR(pg_catalog.=) pg_catalog.to_regclass({table})::pg_catalog.oid
+"""
+# What a rebuild leaves over: the new index beside the old one, or the other way round, on the table that is named, or
+# that the index which is named belongs to.
+_LEFT_BY_REBUILD = """
+c.relname OPERATOR(pg_catalog.~) '_cc(new|old)[0-9]*$'
+AND i.indrelid OPERATOR(pg_catalog.=) COALESCE(
+    (SELECT x.indrelid FROM pg_catalog.pg_index x
+     WHERE x.indexrelid OPERATOR(pg_catalog.=) pg_catalog.to_regclass({name})::pg_catalog.oid),
+    pg_catalog.to_regclass({name})::pg_catalog.oid)
 """
 _PROGRESS = """
 SELECT phase, blocks_done, blocks_total, tuples_done, tuples_total, lockers_done, lockers_total
@@ -54,18 +73,27 @@ FROM pg_catalog.pg_stat_progress_create_index WHERE pid OPERATOR(pg_catalog.=) {
 
 
 class Index(NamedTuple):
-    """An index that is to be built: its name as the catalog has it, and its table as the statement has it."""
+    """An index that is to be built, or built anew, or all those of a table.
+
+    Attributes:
+        name: What to call it in messages.
+        left_over: As SQL, which indexes an interrupted build leaves over.
+    """
 
     name: str
-    table: str
+    left_over: str
 
 
 def concurrent_build(statement: str) -> Index | None:
     """Return the index that a statement builds concurrently; None if it builds none, or one without a name."""
-    if not (found := _BUILD.match(statement)):
-        return None
-    name = found["index"]
-    return Index(name[1:-1].replace('""', '"') if name.startswith('"') else name.lower(), found["table"])
+    if found := _BUILD.match(statement):
+        name = found["index"]
+        name = name[1:-1].replace('""', '"') if name.startswith('"') else name.lower()
+        left_over = _LEFT_BY_BUILD.format(index=quote_literal(name), table=quote_literal(found["table"]))
+        return Index(name, left_over)
+    if concurrently(statement) and (found := _REBUILD.match(statement)):
+        return Index(found["name"], _LEFT_BY_REBUILD.format(name=quote_literal(found["name"])))
+    return None
 
 
 @asynccontextmanager
@@ -75,9 +103,9 @@ async def index_build(
     """Do what is to be done around a statement that builds an index concurrently.
 
     Before it, an invalid index of that name is dropped: the statement would fail because of it, or, with IF NOT EXISTS,
-    leave it as it is. But one that is still being built is waited for: the server goes on with it for a while when the
-    client that wanted it was killed. Meanwhile the progress is watched. When the statement fails, what it leaves over
-    is dropped.
+    leave it as it is; REINDEX would leave what another has left beside the index. But one that is still being built is
+    waited for: the server goes on with it for a while when the client that wanted it was killed. Meanwhile the progress
+    is watched. When the statement fails, what it leaves over is dropped.
 
     Args:
         connection: Where the statement is run, outside of any transaction.
@@ -129,8 +157,7 @@ async def _until_nobody_builds(connection: asyncpg.Connection, index: Index, ste
 
 
 async def _invalid(connection: asyncpg.Connection, index: Index) -> list[list[str | None]]:
-    select = _INVALID.format(index=quote_literal(index.name), table=quote_literal(index.table))
-    return await fetch_rows(connection, select)
+    return await fetch_rows(connection, _INVALID.format(condition=index.left_over))
 
 
 async def _drop_left_over(connection: asyncpg.Connection, index: Index) -> None:

@@ -18,6 +18,7 @@ import asyncpg
 from .errors import NOTHING_APPLIED, DbInitError, FileChangedError, HistoryError, StatementError
 from .executor import log_note, run_statement
 from .indexes import concurrent_build, index_build
+from .partitions import concurrent_detachment, finish_detachment
 from .quoting import quote_name
 from .readiness import Phase, Step
 from .sql.facts import Footing, chains, concurrently, leading_words, sets_session
@@ -170,11 +171,7 @@ class Journey:
             await self._note(_BEGUN + self._progress.digest)
         try:
             async with self._patience(statement.text):
-                if index := concurrent_build(statement.text):
-                    async with index_build(self._connection, self._watcher, index, self._step):
-                        await self._send(number, statement)
-                else:
-                    await self._send(number, statement)
+                await self._see_through(number, statement, begun=may_be_done)
         except StatementError as error:
             # An index that is there is a valid one: what was left over of a build has been dropped before.
             if may_be_done and error.sqlstate in _done_before(statement):
@@ -182,6 +179,19 @@ class Journey:
             if not may_be_done:
                 await self._note(self._progress.digest.removeprefix(_BEGUN))
             raise
+
+    async def _see_through(self, number: int, statement: Statement, *, begun: bool) -> None:
+        """Run what works concurrently, and see to what an interrupted one has left over."""
+        if index := concurrent_build(statement.text):
+            async with index_build(self._connection, self._watcher, index, self._step):
+                await self._send(number, statement)
+            return
+        try:
+            await self._send(number, statement)
+        except StatementError as error:
+            detachment = concurrent_detachment(statement.text)
+            if not detachment or not await finish_detachment(self._connection, detachment, error.sqlstate, begun=begun):
+                raise
 
     async def _note(self, digest: str) -> None:
         """Record whether the next statement was begun."""

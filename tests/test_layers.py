@@ -98,7 +98,18 @@ FLOORS: dict[str, frozenset[str]] = {
         }
     ),
     "input and output, composed": frozenset(
-        {"activity", "connect", "embedded", "executor", "history", "indexes", "losses", "pooling", "runner.ledger"}
+        {
+            "activity",
+            "connect",
+            "embedded",
+            "executor",
+            "history",
+            "indexes",
+            "losses",
+            "partitions",
+            "pooling",
+            "runner.ledger",
+        }
     ),
     "input and output, composed again": frozenset({"lock", "lookup", "stepwise", "watching"}),
     "input and output, on top of that": frozenset({"access", "retrying"}),

@@ -184,3 +184,70 @@ async def test_a_build_waits_for_longer_than_others_may(
     assert await is_valid(connection) is True
     assert "did not get a lock" not in caplog.text
     assert await connection.fetchval("SELECT restored FROM seen") == "200ms"
+
+
+async def leave_half_way(project: Project, statement: str) -> None:
+    """Interrupt what works concurrently while it waits for a transaction that is open."""
+    interrupted, other = await asyncpg.connect(project.url), await asyncpg.connect(project.url)
+    pid = interrupted.get_server_pid()
+    waits = "SELECT count(*) FROM pg_stat_activity WHERE pid = $1 AND wait_event_type = 'Lock'"
+
+    async def is_waiting() -> bool:
+        return bool(await other.fetchval(waits, pid))
+
+    async def run() -> None:
+        with pytest.raises(asyncpg.QueryCanceledError):
+            await interrupted.execute(statement)
+
+    try:
+        async with held_up(project), anyio.create_task_group() as tasks:
+            tasks.start_soon(run)
+            await eventually_async(is_waiting)
+            await other.execute("SELECT pg_cancel_backend($1)", pid)
+    finally:
+        await interrupted.close()
+        await other.close()
+
+
+@pytest.mark.parametrize("statement", ["REINDEX INDEX CONCURRENTLY one_id", "REINDEX (CONCURRENTLY) TABLE public.one"])
+async def test_what_an_interrupted_rebuild_has_left_over_is_dropped(
+    statement: str, indexed: Project, connection: asyncpg.Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    indexed.write({"002_index.sql": BUILD})
+    await indexed.up()
+    await leave_half_way(indexed, statement)
+    names = "SELECT array_agg(indexrelid::regclass::text) FROM pg_index WHERE indrelid = 'one'::regclass"
+    assert sorted(await connection.fetchval(names)) == ["one_id", "one_id_ccnew"]
+
+    indexed.write({"003_again.sql": statement})
+    await indexed.up()
+    assert await connection.fetchval(names) == ["one_id"]
+    assert await is_valid(connection) is True
+    assert "public.one_id_ccnew is invalid" in caplog.text
+
+
+DETACH = "ALTER TABLE one DETACH PARTITION part CONCURRENTLY;\n"
+
+
+async def test_a_partition_that_was_left_half_detached_is_detached(
+    project: Project, connection: asyncpg.Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    project.write(
+        {
+            "001_one.sql": "CREATE TABLE one (id int) PARTITION BY LIST (id);\n"
+            "CREATE TABLE part PARTITION OF one FOR VALUES IN (0);\n"
+        }
+    )
+    await project.up()
+    await leave_half_way(project, DETACH)
+
+    project.write({"002_detach.sql": f"{DETACH}SELECT 1/0;\n"})
+    with pytest.raises(StatementError, match="division by zero"):
+        await project.up()
+    assert await connection.fetchval("SELECT NOT relispartition FROM pg_class WHERE relname = 'part'")
+    assert "part was left half detached; finishing that" in caplog.text
+
+    # As if the process had been killed between the statement and its record.
+    await connection.execute("UPDATE dbinit_migrations SET statements = 0, progress = '+' WHERE version = '002'")
+    project.write({"002_detach.sql": f"{DETACH}SELECT 1;\n"})
+    assert (await project.up()).migrations[0].version == "002"
