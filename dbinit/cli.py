@@ -52,6 +52,8 @@ environment:
   DBINIT_LOCK_TIMEOUT     how long it may wait for a lock (2s; 0 for the server's)
   DBINIT_LOCK_RETRIES     how often a file is tried again that did not get its locks (10)
   DBINIT_FORMAT           whose rules a folder is read by (those that it is found to follow)
+  FLYWAY_PLACEHOLDERS_NAME
+                          what stands for ${name} in a folder of Flyway's
   DBINIT_JOBS             how many migrations may run at a time (1)
   DBINIT_ALLOW_MISSING    whether migrations that come late are applied (no)
   DBINIT_SENTINEL         table that means the schema is there already (users; empty for none)

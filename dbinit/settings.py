@@ -23,6 +23,7 @@ _E = TypeVar("_E", bound=Enum)
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 _MAY_BE_SECRET = re.compile("[:@]")  # in a file's name: it may be a URL that somebody has mistyped
 _VARIABLE_NAME = r"\w+"  # what psql allows
+_FLYWAY = "FLYWAY_PLACEHOLDERS_"
 
 _TRY_EMBEDDED = (
     "set it to postgresql://user:password@host:5432/database; to try dbinit without a server of your own,"
@@ -120,8 +121,8 @@ class InitOptions:
         Args:
             environ: The variables. Default `os.environ`.
             read_text: Reads the file that `DATABASE_URL_FILE` or `DBINIT_MIGRATION_URL_FILE` names. Default: as UTF-8.
-            **overrides: Fields that win over the environment (those that are None do not). With a `database_url` none
-                of the environment's URLs is looked at.
+            **overrides: Fields that win over the environment (those that are None do not); `placeholders` win one by
+                one. With a `database_url` none of the environment's URLs is looked at.
 
         Raises:
             SettingsError: One or more cannot be used; the error names all of them.
@@ -145,6 +146,8 @@ class InitOptions:
                 and (url := _read_url(variable, environ, read_text or _read_utf8, problems))
             ):
                 values[name] = url
+        if isinstance(given := overrides.get("placeholders", {}), Mapping):
+            overrides["placeholders"] = {**_flyway_placeholders(environ), **given}
         problems += _unknown_variables(environ)
         try:
             options = cls(**{"database_url": _PLACEHOLDER, **values, **overrides})
@@ -222,6 +225,15 @@ def _url_from_file(file: str, variable: str, read_text: Callable[[Path], str]) -
 
 def _read_utf8(path: Path) -> str:
     return path.read_text(encoding="utf-8")
+
+
+def _flyway_placeholders(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the placeholders that are given as Flyway itself takes them; their case makes no difference."""
+    return {
+        name.removeprefix(_FLYWAY): value
+        for name, value in environ.items()
+        if name.startswith(_FLYWAY) and name != _FLYWAY
+    }
 
 
 def _unknown_variables(environ: Mapping[str, str]) -> list[str]:

@@ -32,7 +32,7 @@ _OTHER_EVENTS = re.compile(
 )
 _SETTING = re.compile(r"^[ \t]*(?!#)(?P<key>[^\s=][^=\r\n]*)(?:=(?P<value>[^\r\n]*))?", re.MULTILINE)
 _TRUTH = {"true": True, "false": False}
-_GIVE = "; give it one with --placeholder NAME=VALUE, or InitOptions(placeholders=...)"
+_GIVE = "; give it one with --placeholder NAME=VALUE, FLYWAY_PLACEHOLDERS_NAME or InitOptions(placeholders=...)"
 _PLACEHOLDER = re.compile(r"\$\{(?P<name>[^}]*)(?P<end>\}?)", re.DOTALL)
 
 

@@ -11,6 +11,7 @@ from dbinit.errors import ExitCode, SettingsError
 from dbinit.model import Format, Mode, OnChange, OnFailure
 from dbinit.settings import KNOWN_VARIABLES, InitOptions
 from dbinit.url import parse_url
+from tests.unit.migrations.kit import folder
 
 URL = "postgresql://u:p@host/db"
 CANARY = "Zqcanaryq7"
@@ -414,9 +415,23 @@ def test_the_limit_of_an_attempt_is_the_settings_else_the_urls_else_ten_seconds(
     assert options.attempt_timeout(options.url) == timedelta(seconds=seconds)
 
 
+def test_placeholders_are_read_as_flyway_reads_them_and_given_ones_win() -> None:
+    environ = {
+        "DATABASE_URL": URL,
+        "FLYWAY_PLACEHOLDERS_ROLE": "app",
+        "FLYWAY_PLACEHOLDERS_db-name": "",
+        "FLYWAY_URL": "x",
+    }
+    assert InitOptions.from_env(environ).placeholders == {"ROLE": "app", "db-name": ""}
+
+    options = InitOptions.from_env(environ, placeholders={"role": "web"})
+    found = folder({"V1__a.sql": "SELECT '${Role}${DB-NAME}'"}, placeholders=options.placeholders)
+    assert found.migrations[0].up.text == "SELECT 'web'"
+
+
 def test_every_variable_belongs_to_a_field_and_every_field_has_one() -> None:
     named = {name for name, _ in settings._VARIABLES.values()}  # noqa: SLF001 - the two tables belong together
-    # A script's variables belong to a call, as psql's do; and so do placeholders.
+    # A script's variables belong to a call, as psql's do; and placeholders have a variable each.
     assert named | {"database_url", "migration_url", "variables", "placeholders"} == {
         field.name for field in fields(InitOptions)
     }
