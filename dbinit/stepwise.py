@@ -8,8 +8,8 @@ how the script goes on.
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from typing import Protocol
 
@@ -103,10 +103,11 @@ class Journey:
         try:
             async with _acting_as(self._connection, self._progress.role):
                 number = await self._go()
-                async with transaction(self._connection, self._progress.role):
-                    if finish:
-                        await finish()
-                    await self._advance(number, finished=True)
+                with _together_with(self._progress):
+                    async with transaction(self._connection, self._progress.role):
+                        if finish:
+                            await finish()
+                        await self._advance(number, finished=True)
                 return number
         except DbInitError as error:
             if done := self._progress.statements:
@@ -122,7 +123,8 @@ class Journey:
         for number, statement in enumerate(self._reader, start=1):
             self._digest.update(statement.text.encode() + b"\0")
             if number > self._resumed_at:
-                await self._take(number, statement)
+                with _together_with(self._progress):
+                    await self._take(number, statement)
                 continue
             settings.pass_by(statement)
             if statement.wanted is Wanted.VARIABLES and statement.receive and (known := next(self._known, None)):
@@ -258,6 +260,17 @@ def _done_before(statement: Statement) -> frozenset[str]:
     """Return the errors that mean that a statement was run before; one that makes others may be done by halves."""
     whole = statement.wanted is Wanted.NOTHING
     return _DONE_BEFORE.get(next(leading_words(statement.text), ""), frozenset()) if whole else frozenset()
+
+
+@contextmanager
+def _together_with(progress: Progress) -> Iterator[None]:
+    """Take back what the body says of the progress when it fails: the record was rolled back, at a COMMIT as well."""
+    before = progress.statements, progress.digest
+    try:
+        yield
+    except BaseException:
+        progress.statements, progress.digest = before
+        raise
 
 
 @asynccontextmanager

@@ -39,6 +39,13 @@ CREATE FUNCTION end_at_record() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PER
 CREATE TRIGGER record BEFORE UPDATE ON dbinit_history FOR EACH ROW WHEN (NEW.statements > 2)
     EXECUTE FUNCTION end_at_record();
 """
+# Fails as a conflict of serializable transactions does, each time.
+AT_THE_COMMIT = """\
+CREATE FUNCTION conflict() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN RAISE EXCEPTION 'conflict' USING ERRCODE = '40001'; END $$;
+CREATE CONSTRAINT TRIGGER late AFTER INSERT ON three DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION conflict();
+"""
 
 
 async def rows(connection: asyncpg.Connection, table: str) -> int:
@@ -71,6 +78,17 @@ async def test_a_failed_statement_keeps_what_was_committed_and_says_how_far_it_c
     assert caught.value.line == 11
     assert "The first 8 of 13 statements are applied" in caught.value.outcome
     assert (await rows(connection, "one"), await rows(connection, "two")) == (1, 1), "the open block was rolled back"
+
+
+async def test_a_refused_commit_is_tried_again_as_often_as_wanted_and_counts_for_nothing(
+    database_url: str, write: Write, caplog: pytest.LogCaptureFixture
+) -> None:
+    conflict = "CREATE TABLE three (id int);\n" + AT_THE_COMMIT + "VACUUM three;\nBEGIN;\n{}COMMIT;\n"
+    with pytest.raises(StatementError, match="Tried 2 times") as caught:
+        await initialize(database_url, write(conflict.format("INSERT INTO three VALUES (1);\n")), lock_retries=1)
+
+    assert caught.value.outcome == "The first 4 of 7 statements are applied; the next start goes on there."
+    assert caplog.text.count("trying again") == 1
 
 
 async def test_a_mended_script_goes_on_where_it_failed_and_runs_nothing_twice(
