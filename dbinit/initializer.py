@@ -16,21 +16,16 @@ import asyncpg
 
 from . import history
 from .access import Access
-from .backoff import is_connection_loss
-from .connect import Attempt
-from .durations import format_duration
+from .connector import Connector
 from .lookup import decide_by, look, settle, watch
-from .losses import Losses
 from .model import Applied, Outcome, Report, Script
-from .peer import check_role
 from .planning import Decision
-from .readiness import Phase, Readiness, advance
+from .readiness import Phase, Readiness, Step, advance, unheard
 from .runner.surroundings import Connect, Surroundings
 from .settings import InitOptions
 from .source import read_script, takes_long
 from .threads import in_thread
 from .transaction import read_only_transaction
-from .url import DatabaseUrl
 
 if TYPE_CHECKING:
     from .application import Application
@@ -69,7 +64,6 @@ class Initializer:
         self._readiness = Readiness(attempts=options.retry_attempts, file=str(options.migrations_path))
         self._began: float | None = None
         self._running = asyncio.Lock()
-        self._losses = Losses(options, self._on_loss)
         self._access = Access()
 
     @property
@@ -108,10 +102,11 @@ class Initializer:
         Raises:
             DbInitError: The database was not reached, or the file not read.
         """
-        return await self._losses.outlast(partial(self._status, await _read(self.options)))
+        connector = self._connector(unheard)
+        return await connector.losses.outlast(partial(self._status, connector, await _read(self.options)))
 
-    async def _status(self, script: Script) -> tuple[Decision, list[Applied]]:
-        async with self._migrating() as connection, read_only_transaction(connection, self.options.home.role):
+    async def _status(self, connector: Connector, script: Script) -> tuple[Decision, list[Applied]]:
+        async with connector.migrating() as connection, read_only_transaction(connection, self.options.home.role):
             seen = await look(connection, script, self.options)
         return seen.decision, seen.rows
 
@@ -123,8 +118,8 @@ class Initializer:
         """
         return await self._run(self._migrate, request)
 
-    async def _migrate(self, request: "Request") -> Report:
-        return await self._folder_work().migrate(request)
+    async def _migrate(self, connector: Connector, request: "Request") -> Report:
+        return await self._folder_work(connector).migrate(request)
 
     async def standings(self) -> "Standings":
         """Return how each migration of a folder stands, and what `migrate(Up())` would do; change nothing.
@@ -132,7 +127,7 @@ class Initializer:
         Raises:
             DbInitError: The database was not reached, or the folder not read.
         """
-        return await self._folder_work().standings()
+        return await self._folder_work(self._connector(unheard)).standings()
 
     async def plan(self, request: "Request") -> "list[Task]":
         """Return what a request about a folder would run, and how; change nothing.
@@ -140,7 +135,7 @@ class Initializer:
         Raises:
             DbInitError: The database was not reached, the folder not read, or it could not be done.
         """
-        return await self._folder_work().plan(request)
+        return await self._folder_work(self._connector(unheard)).plan(request)
 
     async def differences(self) -> dict[str, str]:
         """Return, by file, how migrations were edited since they were applied, as unified diffs.
@@ -148,7 +143,7 @@ class Initializer:
         Raises:
             DbInitError: The database was not reached, or the folder not read.
         """
-        return await self._folder_work().differences()
+        return await self._folder_work(self._connector(unheard)).differences()
 
     async def wait(self) -> None:
         """Wait until the database takes connections, as patiently as the options say.
@@ -156,10 +151,11 @@ class Initializer:
         Raises:
             ConnectError: It was not reached in time.
         """
-        await self._losses.outlast(self._wait)
+        connector = self._connector(unheard)
+        await connector.losses.outlast(partial(self._wait, connector))
 
-    async def _wait(self) -> None:
-        async with self._connected(self.options.migrating_url):
+    async def _wait(self, connector: Connector) -> None:
+        async with connector.connected(self.options.migrating_url):
             pass
 
     @asynccontextmanager
@@ -221,27 +217,26 @@ class Initializer:
             if self._readiness.phase is Phase.CLOSED:
                 raise RuntimeError("this Initializer is closed; make a new one")
             self._began = began = time.monotonic()
-            self._losses = Losses(self.options, self._on_loss)
             try:
-                report = await work(*arguments)
+                report = await work(self._connector(self._step), *arguments)
             except Exception as error:
                 self._end(Phase.FAILED, error=type(error).__name__)
                 raise
             self._end(Phase.READY)
             return replace(report, seconds=time.monotonic() - began)
 
-    async def _initialize(self) -> Report:
+    async def _initialize(self, connector: Connector) -> Report:
         if self.is_folder:
-            return await self._folder_work().initialize()
+            return await self._folder_work(connector).initialize()
         script = await _read(self.options)
-        return await self._losses.outlast(partial(self._apply, script, []))
+        return await connector.losses.outlast(partial(self._apply, connector, script, []))
 
-    async def _apply(self, script: Script, tried: "list[Application]") -> Report:
+    async def _apply(self, connector: Connector, script: Script, tried: "list[Application]") -> Report:
         """Apply a script, unless it is found to be; `tried` is what was to be committed when a connection was lost."""
-        async with self._migrating() as connection:
+        async with connector.migrating() as connection:
             self._step(Phase.CHECKING)
             rows = await history.read(connection, self.options.home) or []
-            self._losses.seen([(row.id, row.statements, row.outcome) for row in rows])
+            connector.losses.seen([(row.id, row.statements, row.outcome) for row in rows])
             decision = decide_by(rows, script, self.options) if rows else None
             if decision is Decision.SKIP and tried:
                 logger.info("%s was committed before the connection broke", script.path)
@@ -250,74 +245,35 @@ class Initializer:
                 return _report(script, outcome)
             from .application import apply  # noqa: PLC0415 - most starts find nothing to do, and need none of it
 
-            done = await apply(connection, script, self.options, self._step, self._migrating_too, tried.append)
+            done = await apply(connection, script, self.options, self._step, connector.migrating_too, tried.append)
             return _report(script, done.outcome, done.statements)
 
-    async def _verify(self) -> Report:
+    async def _verify(self, connector: Connector) -> Report:
         deadline = time.monotonic() + self.options.lock_wait.total_seconds()
         # Whoever looks on needs no right to change anything.
         options = replace(self.options, role=None)
         if self.is_folder:
-            return await self._folder_work(options, partial(self._connected, options.url)).verify(deadline)
-        watch_on = partial(self._watch, await _read(options), options, deadline)
-        return await self._losses.outlast(watch_on, until=deadline)
+            connect = partial(connector.connected, options.url)
+            return await self._folder_work(connector, options, connect).verify(deadline)
+        watch_on = partial(self._watch, connector, await _read(options), options, deadline)
+        return await connector.losses.outlast(watch_on, until=deadline)
 
-    async def _watch(self, script: Script, options: InitOptions, deadline: float) -> Report:
-        async with self._connected(options.url) as connection:
+    async def _watch(self, connector: Connector, script: Script, options: InitOptions, deadline: float) -> Report:
+        async with connector.connected(options.url) as connection:
             self._step(Phase.CHECKING)
             return _report(script, await watch(connection, script, options, self._step, deadline))
 
-    def _folder_work(self, options: InitOptions | None = None, connect: Connect | None = None) -> "FolderWork":
+    def _connector(self, step: Step) -> Connector:
+        return Connector(self.options, self._access, step)
+
+    def _folder_work(
+        self, connector: Connector, options: InitOptions | None = None, connect: Connect | None = None
+    ) -> "FolderWork":
         from .runner.work import FolderWork  # noqa: PLC0415 - most services have a file
 
-        connect = connect or self._migrating
-        surroundings = Surroundings(connect, self._migrating_too, self._step_of_start, self._hooks, self._losses)
+        connect = connect or connector.migrating
+        surroundings = Surroundings(connect, connector.migrating_too, connector.step, self._hooks, connector.losses)
         return FolderWork(options or self.options, surroundings)
-
-    @asynccontextmanager
-    async def _connected(self, url: DatabaseUrl) -> AsyncIterator[asyncpg.Connection]:
-        url = self._losses.where(url)
-        async with self._access.connection(url, self._losses.options, self._on_attempt) as connection:
-            logger.info("Successfully connected to database")
-            try:
-                yield connection
-            except asyncpg.PostgresError as error:
-                if is_connection_loss(error):
-                    raise
-                from .failure import statement_error  # noqa: PLC0415 - seldom needed
-
-                raise statement_error(error, title="PostgreSQL refused to show the history:") from None
-
-    @asynccontextmanager
-    async def _migrating(self) -> AsyncIterator[asyncpg.Connection]:
-        """Connect as whoever may change the schema."""
-        async with self._connected(self.options.migrating_url) as connection:
-            await check_role(connection, self.options.home.role)
-            yield connection
-
-    @asynccontextmanager
-    async def _migrating_too(self) -> AsyncIterator[asyncpg.Connection]:
-        """Make a second such connection, of which no more need be said."""
-        url = self._losses.where(self.options.migrating_url)
-        async with self._access.connection(url, self._losses.options, lambda _: None) as connection:
-            yield connection
-
-    def _on_loss(self) -> None:
-        if self._began is not None:  # status() and wait() are no start
-            self._step(Phase.CONNECTING, attempt=0, statement=0, detail="")
-
-    def _on_attempt(self, attempt: Attempt) -> None:
-        self._step_of_start(Phase.CONNECTING, attempt=attempt.number)
-        number = f"{attempt.number}/{attempt.of}" if attempt.of else f"{attempt.number}"
-        if not attempt.failure:
-            logger.info("Attempting to connect to database (attempt %s)...", number)
-            return
-        pause = format_duration(attempt.pause)
-        logger.warning("Attempt %s failed: %s; the next one in %s at most", number, attempt.failure, pause)
-
-    def _step_of_start(self, phase: Phase, /, **changes: Any) -> None:
-        if self._began is not None:  # status() and wait() are no start
-            self._step(phase, **changes)
 
     def _step(self, phase: Phase, /, **changes: Any) -> None:
         self._readiness = advance(self._readiness, phase, **changes)

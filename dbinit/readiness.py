@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Protocol
 
-__all__ = ["Phase", "Readiness", "Step", "advance"]
+__all__ = ["Phase", "Readiness", "Step", "advance", "unheard"]
 
 
 class Phase(Enum):
@@ -80,6 +80,10 @@ class Step(Protocol):
 
     def __call__(self, phase: Phase, /, **changes: Any) -> None:
         """Enter `phase`, with `changes` to other fields of the `Readiness`."""
+
+
+def unheard(_: Phase, /, **__: object) -> None:
+    """Be a `Step` that nobody is told of."""
 
 
 def advance(readiness: Readiness, phase: Phase, **changes: Any) -> Readiness:

@@ -131,6 +131,7 @@ FLOORS: dict[str, frozenset[str]] = {
             "runner.work",
         }
     ),
+    "the way there": frozenset({"connector"}),
     "the order": frozenset({"initializer"}),
     "public names": frozenset({"", "folders"}),
     "edges": frozenset(

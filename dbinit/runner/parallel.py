@@ -21,7 +21,7 @@ from dbinit.migrations.model import Hook
 from dbinit.migrations.plan import Plan
 from dbinit.migrations.preparation import Task
 from dbinit.pooling import has_session
-from dbinit.readiness import Phase
+from dbinit.readiness import Phase, unheard
 from dbinit.transaction import rollback, stopping_with, transaction
 from dbinit.watching import Watch, watching
 
@@ -189,7 +189,8 @@ class Parallel:
             session = await has_session(connection, beside, script_of(task), self._frame.home.role)
             row = await self._unfinished_row(connection, task)
             stage = Stage(connection, beside, session, watch)
-            return await run_steps(task, row, stage, self._run._replace(step=_quiet))
+            # The statements of several scripts would be mixed up.
+            return await run_steps(task, row, stage, self._run._replace(step=unheard))
 
     async def _unfinished_row(self, connection: asyncpg.Connection, task: Task) -> Recorded:
         known = task.step.recorded
@@ -215,7 +216,3 @@ class Parallel:
 async def _tell(changed: anyio.Condition) -> None:
     async with changed:
         changed.notify_all()
-
-
-def _quiet(_: Phase, /, **__: object) -> None:
-    """Tell nobody: the statements of several scripts would be mixed up."""

@@ -1,5 +1,6 @@
 """The whole way on a real database: run once, record it, and skip it from then on."""
 
+import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
@@ -63,6 +64,27 @@ async def count(connection: asyncpg.Connection, table: str = "item") -> int:
 
 
 # Once ---------------------------------------------------------------------------------------------
+
+
+async def test_asking_how_things_stand_does_not_disturb_a_start(database_url: str, write: Write) -> None:
+    chosen = options(database_url, write("SELECT pg_sleep(0.5);\nSELECT 1 AS one \\gset\nSELECT :one;"))
+    applying, seen = asyncio.Event(), list[Phase]()
+
+    def observe(readiness: Readiness) -> None:
+        seen.append(readiness.phase)
+        if readiness.phase is Phase.APPLYING:
+            applying.set()
+
+    async with asyncio.TaskGroup() as tasks:
+        initializer = Initializer(chosen, observer=observe)
+        start = tasks.create_task(initializer.initialize())
+        await applying.wait()
+        decision, history = await initializer.status()
+        await initializer.wait()
+
+    assert (decision, history, start.result().outcome) == (Decision.APPLY, [], Outcome.APPLIED)
+    assert [phase for phase, _ in groupby(seen)] == [Phase.CONNECTING, Phase.CHECKING, Phase.APPLYING, Phase.READY]
+    await initializer.close()
 
 
 async def test_the_first_run_applies_the_file_and_records_it(
