@@ -6,6 +6,8 @@ from enum import Enum
 from functools import lru_cache
 from itertools import islice
 
+from .lexer import UnterminatedError, split
+
 __all__ = [
     "Company",
     "Footing",
@@ -62,14 +64,22 @@ _ALONE = re.compile(
     r"(?:CREATE|DROP) (?:DATABASE|TABLESPACE|SUBSCRIPTION)\b|ALTER SYSTEM\b|VACUUM\b|DISCARD ALL\b"
     r"|CLUSTER(?: VERBOSE)?\Z|REINDEX (?:SCHEMA|DATABASE|SYSTEM)\b"
 )
+_BLANKS = f"{_GAP}++"
 _CONCURRENTLY = re.compile(
-    r"(?:create\s+(?:unique\s+)?index|drop\s+index|reindex\b[^;]*?)\s+concurrently\b"
-    r"|reindex\s*\([^)]*\bconcurrently\b|reindex\s*\([^)]*\)\s*(?:schema|database|system)\b"
-    r"|alter\s+table\b.*\bdetach\s+partition\b.*\bconcurrently\s*\Z"
-    r"|alter\s+database\b.*\bset\s+tablespace\b",
+    rf"(?:create{_BLANKS}(?:unique{_BLANKS})?index|drop{_BLANKS}index|reindex\b[^;]*?){_BLANKS}concurrently\b"
+    rf"|reindex{_GAP}*+\([^)]*\bconcurrently\b|reindex{_GAP}*+\([^)]*\){_GAP}*+(?:schema|database|system)\b"
+    rf"|alter{_BLANKS}table\b.*\bdetach{_BLANKS}partition\b.*\bconcurrently{_GAP}*\Z"
+    rf"|alter{_BLANKS}database\b.*\bset{_BLANKS}tablespace\b",
     re.IGNORECASE | re.DOTALL,
 )
-_COMMITS = re.compile(r"\b(?:commit|rollback)\s*(?:and\b|;)", re.IGNORECASE)
+# What speaks with the publisher; a change of the publications does unless it is told not to.
+_SUBSCRIPTION = re.compile(
+    rf"alter{_BLANKS}subscription\b.*?(?:\brefresh{_BLANKS}(?:publication|sequences)\b"
+    rf"|\b(?:set|add|drop){_BLANKS}publication\b(?!.*\brefresh{_GAP}*={_GAP}*'?(?:false|off|0)\b)"
+    rf"|\bset{_GAP}*\([^)]*\b(?:failover|two_phase)\b)",
+    re.IGNORECASE | re.DOTALL,
+)
+_COMMITS = re.compile(rf"\b(?:commit|rollback)(?:{_BLANKS}and{_BLANKS}(?:no{_BLANKS})?chain)?\Z", re.IGNORECASE)
 _DEFINING = frozenset({"ALTER", "COMMENT", "CREATE", "DROP", "GRANT", "REVOKE", "SECURITY", "SET"})
 _CHANGING = frozenset({"DELETE", "INSERT", "MERGE", "UPDATE", "WITH"})
 # An extension's script does what it likes; and a value added to an enum can be used in the same transaction only if
@@ -87,7 +97,7 @@ _ENCODING = re.compile(
     r"|reset\s+(?:client_encoding|all)\b",
     re.IGNORECASE,
 )
-_CHAINS = re.compile(r"(?<!\bno\s)\bchain\s*\Z", re.IGNORECASE)
+_CHAINS = re.compile(rf"\band{_BLANKS}chain{_GAP}*\Z", re.IGNORECASE)
 _TEMPORARY = re.compile(r"CREATE (?:OR REPLACE )?(?:GLOBAL |LOCAL )?TEMP(?:ORARY)?\b")
 _DROPPED = re.compile(r"\bon\s+commit\s+drop\b", re.IGNORECASE)
 _SET_CONFIG = re.compile(r"select\s+(?:pg_catalog\s*\.\s*)?set_config\s*\(", re.IGNORECASE)
@@ -135,8 +145,19 @@ def footing(statement: str) -> Footing:
         case ["ROLLBACK" | "ABORT", *_]:
             return Footing.ROLLBACK
         case ["DO", *_]:
-            return Footing.ALONE if _COMMITS.search(statement) else Footing.PLAIN
-    return Footing.ALONE if _ALONE.match(" ".join(words)) or _CONCURRENTLY.match(statement) else Footing.PLAIN
+            return Footing.ALONE if _commits(statement) else Footing.PLAIN
+    alone = _ALONE.match(" ".join(words)) or _CONCURRENTLY.match(statement) or _SUBSCRIPTION.match(statement)
+    return Footing.ALONE if alone else Footing.PLAIN
+
+
+def _commits(block: str) -> bool:
+    """Tell whether a DO block has a COMMIT or ROLLBACK in it, as a statement of its own or behind THEN and the like."""
+    body = next((token[0] for token in _OPTION.finditer(block) if token[0][-1:] in {"'", "$"}), "")
+    text = _literal(body)
+    try:
+        return any(_COMMITS.search(text, piece.start, piece.end) for piece in split(text))
+    except UnterminatedError:
+        return False  # as the server will say
 
 
 def concurrently(statement: str) -> bool:
@@ -268,7 +289,7 @@ def _literal(word: str) -> str:
     """Return what a literal or a quoted name stands for; empty for anything else."""
     if word[:2].lower() == "e'":
         return _ESCAPE.sub(_unescape, word[2:-1].replace("''", "'"))
-    if word.startswith("$") and word.endswith("$"):
+    if len(word) > 1 and word.startswith("$") and word.endswith("$"):  # a single one belongs to a name
         return word.split("$", 2)[2].rsplit("$", 2)[0]
     return word[1:-1].replace("''", "'") if word[:1] in {"'", '"'} else ""
 

@@ -1,8 +1,12 @@
 import pytest
 
 from dbinit.sql.facts import (
+    Footing,
+    chains,
     changes_reading,
     copy_quote,
+    footing,
+    generates_alone,
     leading_words,
     needs_session,
     reads_copy_data,
@@ -74,6 +78,50 @@ def test_what_writes_to_the_client_is_refused(statement: str) -> None:
 )
 def test_what_can_run_from_a_script_is_not_refused(statement: str) -> None:
     assert refusal(statement) == ""
+
+
+# --- transactions -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        ("CREATE /* soon */ INDEX CONCURRENTLY i ON t (a)", Footing.ALONE),
+        ("create unique\n-- soon\nindex concurrently i on t (a)", Footing.ALONE),
+        ("CREATE INDEX concurrently_made ON t (a)", Footing.PLAIN),
+        ("ALTER SUBSCRIPTION s REFRESH PUBLICATION", Footing.ALONE),
+        ("ALTER SUBSCRIPTION s ADD PUBLICATION p", Footing.ALONE),
+        ("ALTER SUBSCRIPTION s SET PUBLICATION p WITH (refresh = false)", Footing.PLAIN),
+        ("ALTER SUBSCRIPTION s SET (failover = true)", Footing.ALONE),
+        ("ALTER SUBSCRIPTION s SET (binary = true)", Footing.PLAIN),
+        ("DO $$ BEGIN IF true THEN COMMIT; END IF; END $$", Footing.ALONE),
+        ("DO LANGUAGE plpgsql 'BEGIN ROLLBACK AND NO CHAIN; END'", Footing.ALONE),
+        ("DO $$ BEGIN -- and then commit;\nNULL; END $$", Footing.PLAIN),
+        ("DO $$ BEGIN RAISE NOTICE 'rollback;'; END $$", Footing.PLAIN),
+        ("DO $$ BEGIN x := 'never closed; COMMIT; END $$", Footing.PLAIN),
+    ],
+)
+def test_how_a_statement_stands_to_transactions(statement: str, expected: Footing) -> None:
+    assert footing(statement) is expected
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        ("COMMIT AND CHAIN", True),
+        ("ROLLBACK WORK AND /* at once */ CHAIN", True),
+        ("COMMIT AND NO CHAIN", False),
+        ("COMMIT AND NO  CHAIN", False),
+        ("COMMIT AND NO /* really */ CHAIN", False),
+        ("COMMIT", False),
+    ],
+)
+def test_what_begins_another_transaction_at_once(statement: str, expected: bool) -> None:  # noqa: FBT001 - a table's column
+    assert chains(statement) is expected
+
+
+def test_a_dollar_sign_in_a_name_is_no_literal() -> None:
+    assert not generates_alone("SELECT 'SELECT 1' AS a$b")
 
 
 # --- COPY -------------------------------------------------------------------------------------------------------
