@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 import asyncpg
 
-from .connect import Attempt, connect_arguments, connected, set_keepalive
+from .connect import FAILURES, Attempt, connect_arguments, connected, set_keepalive
 from .diagnosis import diagnose
 from .peer import doubt
 from .settings import InitOptions
@@ -99,7 +99,7 @@ class Access:
                 connection = await asyncpg.connect(**connect_arguments(url))
                 self._warn(connection, url)
                 await connection.execute("SELECT 1")
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
+        except FAILURES as error:
             raise diagnose(error, url) from None
         finally:
             if connection is not None:

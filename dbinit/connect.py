@@ -25,14 +25,15 @@ from .settings import InitOptions
 from .transaction import is_standby
 from .url import DatabaseUrl
 
-__all__ = ["Attempt", "connect_arguments", "connected", "set_keepalive"]
+__all__ = ["FAILURES", "Attempt", "connect_arguments", "connected", "set_keepalive"]
 
 _RELEASE_LIMIT = 0.8
 _GRACE = 10.0
 _PROBE_EVERY = 0.15
 _ROLE_PAUSE = 1.0  # seconds between two looks whether a standby has been promoted
 _LEAST_LEFT = 0.2  # seconds: too little for another attempt
-_FAILURES = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, ValueError)
+FAILURES = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, ValueError)
+"""What an attempt to connect may fail with; `diagnosis` tells what it means."""
 # A dead peer is noticed within 25 s by default, instead of the kernel's two hours, or its quarter of an hour for what
 # has been sent to it.
 _KEEPALIVE = {"keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
@@ -148,7 +149,7 @@ async def _connect_with_backoff(
         failed = Attempt(number, options.retry_attempts, role_reason(url), _ROLE_PAUSE)
         try:
             return await _connect_in_role(url, options, deadline, partial(on_attempt, failed))
-        except _FAILURES as error:
+        except FAILURES as error:
             verdict = classify(error)
             if verdict is Verdict.GRACE:
                 grace_end = min(grace_end, clock() + _GRACE)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 from collections.abc import Sequence
 
 import anyio
@@ -11,8 +12,9 @@ from .url import DatabaseUrl
 __all__ = ["answers"]
 
 _LIMIT = 1.0
-# What libpq and asyncpg try where no host is given.
-_DEFAULT_HOSTS = ("/run/postgresql", "/var/run/postgresql", "/tmp", "localhost")  # noqa: S108 - libpq's place
+# What libpq and asyncpg try where no host is given; asyncio has no such sockets on Windows.
+_SOCKETS = ("/run/postgresql", "/var/run/postgresql", "/tmp") if hasattr(socket, "AF_UNIX") else ()  # noqa: S108
+_DEFAULT_HOSTS = (*_SOCKETS, "localhost")
 
 
 async def answers(url: DatabaseUrl) -> bool:
@@ -47,5 +49,5 @@ async def _probe(host: str, port: int, url: DatabaseUrl) -> bool:
 
 def _addresses(url: DatabaseUrl) -> Sequence[tuple[str, int]]:
     hosts = url.hosts or tuple(filter(None, os.environ.get("PGHOST", "").split(","))) or _DEFAULT_HOSTS
-    ports = url.ports or tuple(int(port) for port in os.environ.get("PGPORT", "5432").split(","))
+    ports = url.ports or tuple(int(port) for port in (os.environ.get("PGPORT") or "5432").split(","))
     return url._replace(hosts=hosts, ports=ports).places

@@ -1,7 +1,7 @@
 """A transaction that always ends: committed, or rolled back whatever cancels us."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import anyio
 import asyncpg
@@ -50,21 +50,23 @@ async def ending_transaction(connection: asyncpg.Connection, *, reset: bool = Fa
 
 async def rollback(connection: asyncpg.Connection) -> None:
     """Roll back the transaction that may be open, or end the connection; whatever cancels us, within a second."""
-    with anyio.move_on_after(_ROLLBACK_LIMIT, shield=True):
-        try:
-            await connection.execute("ROLLBACK")
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-            connection.terminate()
+    await _execute_or_end(connection, "ROLLBACK")
 
 
 async def take_back(connection: asyncpg.Connection, commands: str) -> None:
-    """Take back what was set or held for a session, whatever cancels us, within a second; it may have ended itself."""
+    """Take back what was set or held for a session, or end the connection; whatever cancels us, within two seconds."""
     await rollback(connection)
-    with (
-        anyio.move_on_after(_ROLLBACK_LIMIT, shield=True),
-        suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError),
-    ):
-        await connection.execute(commands)
+    await _execute_or_end(connection, commands)
+
+
+async def _execute_or_end(connection: asyncpg.Connection, commands: str) -> None:
+    with anyio.move_on_after(_ROLLBACK_LIMIT, shield=True) as scope:
+        try:
+            await connection.execute(commands)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            connection.terminate()
+    if scope.cancelled_caught:
+        connection.terminate()
 
 
 async def is_standby(connection: asyncpg.Connection) -> bool:

@@ -30,7 +30,7 @@ async def connection(pool: Annotated[asyncpg.Pool, Depends(pool)]) -> AsyncItera
     """Lend a connection of the pool to the request, for `Depends(connection)`; answers 503 when none is free."""
     try:
         lent = await pool.acquire(timeout=_ACQUIRE_LIMIT)
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
         raise HTTPException(503, "The database is not available.", headers=RETRY_AFTER) from None
     try:
         yield lent

@@ -3,13 +3,17 @@
 import socket
 from collections.abc import Iterator
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from pathlib import Path
 
 import anyio
+import asyncpg
 import pytest
+from fastapi import HTTPException
 
 from dbinit import ConnectError, Initializer
 from dbinit.fastapi import connection
+from dbinit.transaction import rollback
 from tests.kit.faulty import FaultyProxy
 from tests.kit.network import silent_peer
 from tests.kit.server import Server
@@ -29,6 +33,26 @@ async def test_waiting_and_pinging(silent: Initializer) -> None:
     for ask in (silent.wait(), silent.ping(0.3)):
         with anyio.fail_after(2.0), pytest.raises(ConnectError):
             await ask
+
+
+async def test_a_server_in_another_role_is_no_sign_of_life(database_url: str, tmp_path: Path) -> None:
+    initializer = Initializer(options(f"{database_url}?target_session_attrs=standby", tmp_path))
+    with pytest.raises(ConnectError, match="is a primary"):
+        await initializer.ping(5.0)
+    async with initializer.pool() as pool:
+        with pytest.raises(HTTPException) as caught:
+            await anext(connection(pool))
+    assert caught.value.status_code == HTTPStatus.SERVICE_UNAVAILABLE
+
+
+async def test_a_rollback_that_is_not_answered_ends_the_connection(server: Server, database: str) -> None:
+    with FaultyProxy(server.port) as line:
+        lent = await asyncpg.connect(server.url(database).replace(f":{server.port}/", f":{line.port}/"))
+        await lent.execute("BEGIN")
+        line.freeze()
+        with anyio.fail_after(5.0):
+            await rollback(lent)
+        assert lent.is_closed()
 
 
 async def test_a_pool_that_connects(silent: Initializer) -> None:
