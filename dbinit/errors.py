@@ -6,7 +6,7 @@ applied and what to do. No message holds a password.
 
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 __all__ = [
     "AuthenticationError",
@@ -72,11 +72,22 @@ class DbInitError(Exception):
         self.advice = advice
         self.outcome = outcome or NOTHING_APPLIED
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exception's own would call the class with what its subclasses have made of their arguments.
+        return _revived, (type(self), self.args, vars(self))
+
     def __str__(self) -> str:
         parts = [self.message, self.outcome]
         if self.advice:
             parts.append(f"What to do: {self.advice}")
         return "\n".join(parts)
+
+
+def _revived(kind: type[DbInitError], arguments: tuple[object, ...], fields: dict[str, Any]) -> DbInitError:
+    """Return an error that has come from another process."""
+    error = kind.__new__(kind, *arguments)
+    vars(error).update(fields)
+    return error
 
 
 class SettingsError(DbInitError):
