@@ -5,30 +5,19 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from enum import Enum
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, Self
 
-from .durations import parse_duration
+from . import values
 from .errors import SettingsError
 from .model import Format, Home, Mode, OnChange, OnFailure
-from .quoting import split_name
-from .url import DatabaseUrl, UrlError, parse_url
+from .url import DatabaseUrl
 
 __all__ = ["KNOWN_VARIABLES", "InitOptions"]
 
-_E = TypeVar("_E", bound=Enum)
-
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 _MAY_BE_SECRET = re.compile("[:@]")  # in a file's name: it may be a URL that somebody has mistyped
-_VARIABLE_NAME = r"\w+"  # what psql allows
 _FLYWAY = "FLYWAY_PLACEHOLDERS_"
-
-_TRY_EMBEDDED = (
-    "set it to postgresql://user:password@host:5432/database; to try dbinit without a server of your own,"
-    " install dbinit[embedded] and set DATABASE_URL=embedded:///tmp/dbinit-try"
-)
 _CONNECT_TIMEOUT = timedelta(seconds=10)
 # Who waits for a lock holds up all who come behind. So long a stall is still a slow page, and no outage.
 _LOCK_TIMEOUT = timedelta(seconds=2)
@@ -129,14 +118,14 @@ class InitOptions:
         """
         environ = os.environ if environ is None else environ
         problems: list[str] = []
-        values: dict[str, Any] = {}
+        found: dict[str, Any] = {}
         overrides = {name: value for name, value in overrides.items() if value is not None}
         for variable, (name, read) in _VARIABLES.items():
             text = environ.get(variable)
             if name in overrides or text is None or (not text and name != "sentinel"):
                 continue
             try:
-                values[name] = read(text)
+                found[name] = read(text)
             except ValueError as error:
                 problems.append(f"{variable}: {error}")
         for name, variable in _URLS.items():
@@ -145,17 +134,20 @@ class InitOptions:
                 and name not in overrides
                 and (url := _read_url(variable, environ, read_text or _read_utf8, problems))
             ):
-                values[name] = url
+                found[name] = url
         if isinstance(given := overrides.get("placeholders", {}), Mapping):
             overrides["placeholders"] = {**_flyway_placeholders(environ), **given}
         problems += _unknown_variables(environ)
         try:
-            options = cls(**{"database_url": _PLACEHOLDER, **values, **overrides})
+            options = cls(**{"database_url": _PLACEHOLDER, **found, **overrides})
         except SettingsError as error:
             raise SettingsError((*problems, *error.problems)) from None
         if problems:
             raise SettingsError(tuple(problems))
         return options
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
+        return self
 
     @property
     def url(self) -> DatabaseUrl:
@@ -182,7 +174,7 @@ class InitOptions:
         """How long a statement may wait for a lock; None where the server or the URL says that."""
         if self.lock_timeout is not None:
             return self.lock_timeout or None
-        said = self.url.session
+        said = self.migrating_url.session
         return None if "lock_timeout" in said or "lock_timeout" in said.get("options", "") else _LOCK_TIMEOUT
 
 
@@ -203,9 +195,9 @@ def _read_url(
         elif file:
             return _url_from_file(file, variable, read_text)
         elif text:
-            return _url(text)
+            return values.database_url(text)
         elif variable == "DATABASE_URL":
-            problems.append(f"{variable} is not set; {_TRY_EMBEDDED}")
+            problems.append(f"{variable} is not set; {values.TRY_EMBEDDED}")
     except OSError as error:
         problems.append(f"{name}: cannot read {shown}: {error.strerror or type(error).__name__}")
     except UnicodeDecodeError:
@@ -220,7 +212,7 @@ def _url_from_file(file: str, variable: str, read_text: Callable[[Path], str]) -
         raise ValueError(f"it holds a URL instead of a file's name; set {variable} to it")
     if not (text := read_text(Path(file)).strip()):
         raise ValueError("the file is empty")
-    return _url(text)
+    return values.database_url(text)
 
 
 def _read_utf8(path: Path) -> str:
@@ -247,161 +239,38 @@ def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
     return [f"{name}: there is no such setting; did you mean {guess[0]}?" for name, guess in guesses if guess]
 
 
-def _url(value: object) -> DatabaseUrl:
-    if isinstance(value, DatabaseUrl):
-        return value
-    if not isinstance(value, str):
-        raise ValueError(f"it is not set; {_TRY_EMBEDDED}")  # noqa: TRY004 - one kind for all
-    try:
-        return parse_url(value)
-    except UrlError as error:
-        raise ValueError(f"the URL cannot be used: {error}") from None
+def _migration_url(value: object) -> DatabaseUrl:
+    return values.database_url(value)._replace(setting=_URLS["migration_url"])
 
 
-def _migration_url(value: object) -> DatabaseUrl | None:
-    return None if value is None else _url(value)._replace(setting=_URLS["migration_url"])
+def _statement_timeout(value: object) -> timedelta:
+    return values.limit_of_server(values.positive(value))
 
 
-def _path(value: object) -> Path:
-    if not isinstance(value, Path | str) or not str(value) or "\0" in str(value):
-        raise ValueError("it is no path")
-    return Path(value)
-
-
-def _optional_path(value: object) -> Path | None:
-    return None if value is None else _path(value)
-
-
-def _optional_format(value: Format | str | None) -> Format | None:
-    return None if value is None else _choice(Format)(value)
-
-
-def _texts(value: object) -> Mapping[str, str]:
-    if not isinstance(value, Mapping) or not all(isinstance(text, str) for pair in value.items() for text in pair):
-        raise ValueError("it must be a mapping of names to texts")
-    return MappingProxyType(dict(value))
-
-
-def _boolean(value: bool | str) -> bool:  # noqa: FBT001 - the value of a setting
-    if isinstance(value, bool):
-        return value
-    if not isinstance(value, str):
-        raise ValueError("it must be true or false")  # noqa: TRY004 - one kind for all
-    if value.strip().lower() in {"true", "yes", "on", "1", "false", "no", "off", "0"}:
-        return value.strip().lower() in {"true", "yes", "on", "1"}
-    raise ValueError(f"{value!r} is neither true nor false")
-
-
-def _jobs(value: object) -> int:
-    if not (number := _attempts(value)):
-        raise ValueError("it must be at least 1")
-    return number
-
-
-def _variables_of_script(value: object) -> Mapping[str, str]:
-    if not isinstance(value, Mapping):
-        raise ValueError("it must be a mapping of names to texts")  # noqa: TRY004 - one kind for all
-    for name, text in value.items():
-        if not isinstance(name, str) or not re.fullmatch(_VARIABLE_NAME, name):
-            raise ValueError(f"{name!r} is no name for a variable; use letters, digits and underscores only")
-        if not isinstance(text, str) or "\0" in text:
-            raise ValueError(f"the value of {name} is no text")
-    return MappingProxyType(dict(value))
-
-
-def _attempts(value: object) -> int:
-    try:
-        number = int(value) if isinstance(value, int | str) else -1
-    except ValueError:
-        number = -1
-    if number < 0:
-        raise ValueError(f"{value!r} is not a whole number of at least 0")
-    return number
-
-
-def _duration(value: timedelta | str) -> timedelta:
-    if isinstance(value, str):
-        return parse_duration(value)
-    if not isinstance(value, timedelta):
-        raise ValueError("it must be a timedelta, such as timedelta(seconds=5)")  # noqa: TRY004 - one kind for all
-    if value < timedelta():
-        raise ValueError("it is negative")
-    return value
-
-
-def _positive(value: timedelta | str) -> timedelta:
-    duration = _duration(value)
-    if not duration:
-        raise ValueError("it must be more than zero")
-    return duration
-
-
-def _optional_duration(value: timedelta | str | None) -> timedelta | None:
-    return None if value is None else _duration(value)
-
-
-def _optional_positive(value: timedelta | str | None) -> timedelta | None:
-    return None if value is None else _positive(value)
-
-
-def _choice(kind: type[_E]) -> Callable[[_E | str], _E]:
-    def read(value: _E | str) -> _E:
-        if isinstance(value, kind):
-            return value
-        try:
-            return kind(value.strip().lower() if isinstance(value, str) else value)
-        except ValueError:
-            raise ValueError(f"{value!r} is not one of {', '.join(item.value for item in kind)}") from None
-
-    return read
-
-
-def _identifier(value: object) -> str:
-    if not isinstance(value, str) or not value or "\0" in value:
-        raise ValueError("it must be a name")
-    return value
-
-
-def _optional_identifier(value: object) -> str | None:
-    return None if value is None else _identifier(value)
-
-
-def _sentinel(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError("it must be a table's name, or an empty text for none")  # noqa: TRY004 - one kind for all
-    name = value.strip()
-    try:
-        split_name(name or "none")
-    except ValueError:
-        write = """users, schema.users, or "names"."with dots", or nothing for none"""
-        raise ValueError(f"{value!r} is not a table's name; write {write}") from None
-    return name
-
-
-_READERS: dict[str, Callable[[Any], Any]] = {
-    "database_url": _url,
-    "migration_url": _migration_url,
-    "role": _optional_identifier,
-    "migrations_path": _path,
-    "variables": _variables_of_script,
-    "include_root": _optional_path,
-    "migrations_format": _optional_format,
-    "placeholders": _texts,
-    "allow_missing": _boolean,
-    "jobs": _jobs,
-    "retry_attempts": _attempts,
-    "retry_delay": _duration,
-    "connect_timeout": _optional_positive,
-    "connect_deadline": _positive,
-    "lock_wait": _duration,
-    "statement_timeout": _optional_positive,
-    "lock_timeout": _optional_duration,
-    "lock_retries": _attempts,
-    "sentinel": _sentinel,
-    "on_change": _choice(OnChange),
-    "history_schema": _identifier,
-    "mode": _choice(Mode),
-    "on_failure": _choice(OnFailure),
+_READERS: dict[str, Callable[[object], Any]] = {
+    "database_url": values.database_url,
+    "migration_url": values.optional(_migration_url),
+    "role": values.optional(values.identifier),
+    "migrations_path": values.path,
+    "variables": values.variables,
+    "include_root": values.optional(values.path),
+    "migrations_format": values.optional(values.choice(Format)),
+    "placeholders": values.texts,
+    "allow_missing": values.boolean,
+    "jobs": values.jobs,
+    "retry_attempts": values.attempts,
+    "retry_delay": values.duration,
+    "connect_timeout": values.optional(values.positive),
+    "connect_deadline": values.positive,
+    "lock_wait": values.duration,
+    "statement_timeout": values.optional(_statement_timeout),
+    "lock_timeout": values.optional(values.limit_of_server),
+    "lock_retries": values.attempts,
+    "sentinel": values.sentinel,
+    "on_change": values.choice(OnChange),
+    "history_schema": values.identifier,
+    "mode": values.choice(Mode),
+    "on_failure": values.choice(OnFailure),
 }
 _VARIABLES = {
     variable: (name, _READERS[name])

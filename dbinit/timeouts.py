@@ -6,7 +6,10 @@ client that was killed would be waited for until then, and one whose host has va
 
 from datetime import timedelta
 
-__all__ = ["limits", "lock_limit", "no_end", "no_lock_limit", "notice_end"]
+__all__ = ["LONGEST", "limits", "lock_limit", "no_end", "no_lock_limit", "notice_end"]
+
+LONGEST = timedelta(milliseconds=2**31 - 1)
+"""The longest time-out that PostgreSQL takes."""
 
 # Milliseconds. From PostgreSQL 14 on, and only where the kernel can tell; elsewhere anything but 0 is refused.
 _CHECK = ("client_connection_check_interval", "500")

@@ -57,9 +57,15 @@ _CHOICES = {
     "target_session_attrs": _SESSION_ATTRS,
     "load_balance_hosts": ("disable", "random"),
 }
-_NUMBERS = frozenset(
-    ["connect_timeout", "keepalives", "keepalives_count", "keepalives_idle", "keepalives_interval", "tcp_user_timeout"]
-)
+# The highest numbers that libpq, or Linux behind it, takes.
+_NUMBERS = {
+    "connect_timeout": 2**31 - 1,
+    "keepalives": 2**31 - 1,
+    "keepalives_count": 127,
+    "keepalives_idle": 32767,
+    "keepalives_interval": 32767,
+    "tcp_user_timeout": 2**31 - 1,
+}
 # Parameters that only libpq knows: these values ask for what happens anyway, any other cannot be had from asyncpg.
 _HARMLESS = {
     "channel_binding": ("disable", "prefer"),
@@ -135,6 +141,9 @@ class DatabaseUrl(NamedTuple):
         ports = self.ports or (5432,)
         return tuple(zip(self.hosts, ports if len(ports) == len(self.hosts) else ports * len(self.hosts), strict=True))
 
+    def __hash__(self) -> int:
+        return hash(self[:5])  # mappings have none
+
     def __str__(self) -> str:
         if self.embedded is not None:
             return f"embedded://{self.embedded}"
@@ -162,6 +171,8 @@ def parse_url(text: str) -> DatabaseUrl:
         UrlError: It cannot be used; the message says why.
     """
     text = text.strip()
+    if not _is_unicode(text):
+        raise UrlError(f"there are bytes in it that are not UTF-8; {_ENCODE_HINT}")
     if text[:1] in {"'", '"'}:
         raise UrlError("it stands in quotes, which an env file or a manifest has kept: take them away")
     scheme, colon, rest = text.partition(":")
@@ -184,6 +195,11 @@ def parse_url(text: str) -> DatabaseUrl:
         password = _read_password(parameters.pop("password"))
     database = parameters.pop("dbname", parameters.pop("database", _decode(path))) or None
     return DatabaseUrl(hosts, ports, user, password, database, **_sort_parameters(parameters))  # type: ignore[arg-type]
+
+
+def _is_unicode(text: str) -> bool:
+    """Tell whether a text has no lone surrogates, which bytes of the environment become that are not UTF-8."""
+    return not re.search("[\ud800-\udfff]", text)
 
 
 def _parse_embedded(path: str) -> DatabaseUrl:
@@ -317,8 +333,8 @@ def _check_choice(name: str, value: str) -> None:
 
 
 def _read_number(name: str, value: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,9}", value):
-        raise UrlError(f"its parameter {name} must be a whole number")
+    if not re.fullmatch(r"[0-9]{1,10}", value) or int(value) > _NUMBERS[name]:
+        raise UrlError(f"its parameter {name} must be a whole number up to {_NUMBERS[name]}")
     return int(value)
 
 

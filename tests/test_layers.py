@@ -50,11 +50,11 @@ FLOORS: dict[str, frozenset[str]] = {
     "pure, on top of pure": frozenset(
         {
             "diagnosis",
-            "settings",
             "sql.reader",
             "sql.results",
             "sql.survey",
             "syntax",
+            "values",
             "migrations.adoption",
             "migrations.annotations",
             "migrations.dbmate",
@@ -80,7 +80,7 @@ FLOORS: dict[str, frozenset[str]] = {
             "migrations.text",
         }
     ),
-    "pure, on top of that": frozenset({"failure", "migrations.preparation", "validation"}),
+    "pure, on top of that": frozenset({"failure", "migrations.preparation", "settings", "validation"}),
     "what input and output stand on": frozenset({"patience", "threads"}),
     "input and output": frozenset(
         {

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 from dbinit.durations import parse_duration
+from dbinit.timeouts import LONGEST
 
 from .model import Part, Transaction
 from .text import FileText, Span
@@ -151,9 +152,15 @@ def _versions(argument: str) -> tuple[Version, ...]:
     return tuple(Version.parse(part.strip()) for part in argument.split(","))
 
 
+def _limit(argument: str) -> timedelta:
+    if (limit := parse_duration(argument)) > LONGEST:
+        raise ValueError(f"{argument} is more than PostgreSQL takes, which is {LONGEST.days} days")
+    return limit
+
+
 _SETTERS: dict[str, tuple[str, Callable[[str], object]]] = {
     "no-transaction": ("transaction", _no_transaction),
     "depends": ("depends", _versions),
-    "lock-timeout": ("lock_timeout", parse_duration),
+    "lock-timeout": ("lock_timeout", _limit),
     "compatible-with": ("compatible_with", Version.parse),
 }

@@ -1,3 +1,4 @@
+import copy
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError, fields, replace
 from datetime import timedelta
@@ -171,10 +172,18 @@ def test_the_process_environment_is_read_where_none_is_given(monkeypatch: pytest
         ("DBINIT_MODE", "lazy", "is not one of background, blocking, verify"),
         ("DBINIT_ON_FAILURE", "retry", "is not one of exit, stay"),
         ("MIGRATION_PATH", "a\0b", "no path"),
-        ("DBINIT_HISTORY_SCHEMA", "a\0b", "must be a name"),
+        ("DBINIT_HISTORY_SCHEMA", "a\0b", "has a NUL in it"),
+        ("DBINIT_HISTORY_SCHEMA", "a\udcff", "is not UTF-8"),
+        ("DBINIT_HISTORY_SCHEMA", "é" * 32, "longer than 63 bytes"),
+        ("DBINIT_SENTINEL", "a\udcff", "is not UTF-8"),
+        ("DBINIT_STATEMENT_TIMEOUT", "0", "more than zero"),
+        ("DBINIT_STATEMENT_TIMEOUT", "597h", "more than PostgreSQL takes, which is 24 days"),
+        ("DBINIT_LOCK_TIMEOUT", "597h", "more than PostgreSQL takes, which is 24 days"),
+        ("DATABASE_URL", "postgresql://u:p\udcff@host", "bytes in it that are not UTF-8"),
         ("DATABASE_URL", "mysql://host", "the URL cannot be used: its scheme is unknown"),
         ("DBINIT_MIGRATION_URL", "mysql://host", "the URL cannot be used: its scheme is unknown"),
-        ("DBINIT_ROLE", "a\0b", "must be a name"),
+        ("DBINIT_ROLE", "a\0b", "has a NUL in it"),
+        ("DBINIT_ROLE", "a\udcff", "is not UTF-8"),
     ],
 )
 def test_a_mistake_in_the_environment_is_reported_under_its_variable(variable: str, text: str, reason: str) -> None:
@@ -209,6 +218,8 @@ def test_a_mistake_in_the_environment_is_reported_under_its_variable(variable: s
         ("on_change", Mode.VERIFY, "not one of rerun, warn, fail"),
         ("mode", None, "not one of background"),
         ("on_failure", 1, "not one of exit, stay"),
+        ("variables", {"a": "b\udcff"}, "the value of a is not UTF-8"),
+        ("placeholders", {"a": "b\udcff"}, "the value of a is not UTF-8"),
     ],
 )
 def test_a_mistake_in_code_is_reported_under_its_field(field: str, value: object, reason: str) -> None:
@@ -395,6 +406,12 @@ def test_a_changed_copy_checks_itself_too() -> None:
     assert "retry_attempts" in only_problem(lambda: replace(options, retry_attempts=-1))
 
 
+def test_options_can_be_counted_and_copied() -> None:
+    options = InitOptions(database_url=f"{URL}?application_name=a", variables={"a": "b"})
+    same = InitOptions(database_url=f"{URL}?application_name=a", variables={"a": "b"})
+    assert {options, same, copy.deepcopy(options)} == {options}
+
+
 def test_fields_are_given_by_name() -> None:
     with pytest.raises(TypeError):
         InitOptions(URL)  # type: ignore[call-arg]
@@ -495,3 +512,9 @@ def test_the_limit_for_a_lock_is_the_settings_or_the_urls_or_two_seconds(
 ) -> None:
     options = InitOptions(database_url=f"postgresql://host/{query}", lock_timeout=setting)  # type: ignore[arg-type]
     assert options.lock_limit == limit
+
+
+def test_the_limit_for_a_lock_is_that_of_the_url_which_migrates() -> None:
+    plain, limited = "postgresql://host/", "postgresql://host/?lock_timeout=10s"
+    assert InitOptions(database_url=limited, migration_url=plain).lock_limit == timedelta(seconds=2)
+    assert InitOptions(database_url=plain, migration_url=limited).lock_limit is None

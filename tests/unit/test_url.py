@@ -192,6 +192,8 @@ def test_what_only_libpq_can_do_is_refused_by_name(query: str, name: str) -> Non
         ("postgresql://host?target_session_attrs=best", "target_session_attrs must be one of any"),
         ("postgresql://host?connect_timeout=5s", "connect_timeout must be a whole number"),
         ("postgresql://host?keepalives_idle=-1", "keepalives_idle must be a whole number"),
+        ("postgresql://host?keepalives_idle=40000", "keepalives_idle must be a whole number up to 32767"),
+        ("postgresql://u:\udcff@host", "bytes in it that are not UTF-8"),
         ("postgresql://host?sslrootcert=system&sslmode=require", "sslrootcert=system needs sslmode=verify-full"),
         ("postgres://host?dbname=%XXfoo", "not followed by two hexadecimal digits"),
         ("postgresql://a%00b", "there is a NUL"),
