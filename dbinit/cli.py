@@ -8,11 +8,12 @@ import re
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
-from .console import Pace, print_error, print_result, print_statement, progress, set_up_logging
+from .console import Pace, print_error, print_result, print_statement, progress, set_up_logging, set_up_output
 from .durations import parse_duration
 from .errors import DbInitError, ExitCode, SourceError
 from .initializer import Initializer
@@ -78,6 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The words behind the program's name. Default: `sys.argv`.
     """
     chosen = _parser().parse_args(arguments)
+    set_up_output()
     set_up_logging(quiet=chosen.quiet)
     try:
         code = _run_command(chosen)
@@ -203,6 +205,14 @@ def _add_script(parser: argparse.ArgumentParser, **default: Any) -> None:
     )
 
 
+def _text(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError("it is not UTF-8") from None
+    return text
+
+
 class _Collect(argparse.Action):
     """Collects NAME=VALUE; an error does not repeat the value, which may be a password."""
 
@@ -269,7 +279,13 @@ _ARGUMENTS: dict[str, dict[str, dict[str, Any]]] = {
     "plan": {"--target": _TARGET, "--allow-missing": _LATE},
     "new": {"name": {"metavar": "NAME", "help": "what it does, in a few words"}},
     "baseline": {"version": {"metavar": "VERSION", "help": "the last migration whose work is there already"}},
-    "import": {"--table": {"metavar": "NAME", "help": "the table with the history, if it is not the tool's usual one"}},
+    "import": {
+        "--table": {
+            "type": _text,
+            "metavar": "NAME",
+            "help": "the table with the history, if it is not the tool's usual one",
+        }
+    },
     "wait": {"--timeout": {"type": _duration, "help": "give up after this long (default: 2m)"}},
     "split": {"files": {"nargs": "+", "type": Path, "metavar": "FILE", "help": "a file of SQL; - for standard input"}},
 }
@@ -290,8 +306,9 @@ async def _until_signal(work: Awaitable[int], hurry: Sequence[Callable[[], None]
         for act in hurry:
             loop.call_later(_PATIENCE, act)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop, number)
+    with suppress(NotImplementedError):  # on Windows, where asyncio's own runner hears Ctrl-C
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop, number)
     try:
         return await task
     except asyncio.CancelledError:

@@ -8,17 +8,33 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from enum import Enum
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any, TextIO
 
 from .durations import format_duration
 from .errors import DbInitError
 from .readiness import Phase, Readiness
-from .wording import printable
+from .wording import one_line, printable
 
 if TYPE_CHECKING:
     from .sql.statement import Statement  # what most commands do without
 
-__all__ = ["Pace", "print_error", "print_lines", "print_result", "print_statement", "progress", "set_up_logging"]
+__all__ = [
+    "Pace",
+    "print_error",
+    "print_lines",
+    "print_result",
+    "print_statement",
+    "progress",
+    "set_up_logging",
+    "set_up_output",
+]
+
+
+def set_up_output() -> None:
+    """Have standard output spell out what its encoding cannot write, as standard error does."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def set_up_logging(*, quiet: bool) -> None:
@@ -84,12 +100,16 @@ def print_result(result: Mapping[str, Any], lines: Sequence[str] = (), *, as_jso
     if as_json:
         print(json.dumps(dict(result), default=_plain))  # noqa: T201 - the purpose of a command line
     elif "decision" in result:
-        print(f"{result['script']}: {_SENTENCES[result['decision'].value]}")  # noqa: T201
-        for row in result["history"]:
-            when = row["applied_at"].isoformat(sep=" ", timespec="seconds")
-            print(f"  {when}  {row['outcome'].value:8} {row['script']}  {row['checksum'][:12]}")  # noqa: T201
+        print_lines(_decided(result))
     else:
         print_lines(lines)
+
+
+def _decided(result: Mapping[str, Any]) -> Iterator[str]:
+    yield f"{one_line(result['script'])}: {_SENTENCES[result['decision'].value]}"
+    for row in result["history"]:
+        when = row["applied_at"].isoformat(sep=" ", timespec="seconds")
+        yield f"  {when}  {row['outcome'].value:8} {one_line(row['script'])}  {row['checksum'][:12]}"
 
 
 def print_lines(lines: Iterable[str]) -> None:
@@ -106,7 +126,7 @@ def print_statement(statement: "Statement", *, as_json: bool) -> None:
         found = {"file": source.path, "line": line, "column": column, "offset": offset, "text": statement.text}
         print(json.dumps(found))  # noqa: T201
     else:
-        print(f"{source.path}:{line}:{column}: {' '.join(statement.text.split())}")  # noqa: T201
+        print_lines([f"{source.path}:{line}:{column}: {' '.join(statement.text.split())}"])
 
 
 def print_error(error: DbInitError, *, as_json: bool) -> None:

@@ -144,7 +144,7 @@ class _Files:
 
     def find(self, folder: Path, path: str, use: Use, /) -> Script:
         """Return a file that the script in `folder` names."""
-        wanted = Path(path).expanduser() if path.startswith("~") else Path(path)
+        wanted = Path(os.path.expanduser(path))  # noqa: PTH111 - as psql, which leaves a user it does not know as it is
         wanted = folder / wanted if use is Use.BESIDE else wanted
         # What a name leads to is looked up once: a link may be set to another file meanwhile.
         if (name := str(wanted)) not in self._named:

@@ -201,7 +201,7 @@ def new_migration(path: Path, format_name: str | None, name: str) -> Answer:
     from .model import Format  # noqa: PLC0415 - only here
     from .runner.loading import load_folder  # noqa: PLC0415 - only here
 
-    if path.exists() and not path.is_dir():
+    if os.path.exists(path) and not os.path.isdir(path):  # noqa: PTH110, PTH112 - Path's own may raise
         raise SourceError(f"{path} is no folder of migrations", advice="set MIGRATION_PATH (or --path) to the folder")
     try:
         wanted = Format(format_name) if format_name else None

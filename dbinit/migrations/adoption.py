@@ -55,7 +55,10 @@ class _Adopter:
 
     def find(self, version: object, kind: Kind = Kind.VERSIONED) -> Migration | None:
         """Return the migration with a version; None, and a problem more, where there is none."""
-        key = f"{'B:' if kind is Kind.BASELINE else ''}{Version.parse(str(version)).key}"
+        parsed = self._version(version)
+        if parsed is None:
+            return None
+        key = f"{'B:' if kind is Kind.BASELINE else ''}{parsed.key}"
         if key not in self._migrations:
             what = f"migration {version} was applied, and has no file in {self._folder.path}; put it back"
             self.problems.append(what)
@@ -101,18 +104,26 @@ class _Adopter:
         self._read_repeatable(row for row in rows if row["version"] is None)
         standing: dict[str, Row] = {}
         for row in rows:
-            if row["version"] is None or row["type"] == "SCHEMA":
+            if row["version"] is None or row["type"] == "SCHEMA" or not (version := self._version(row["version"])):
                 continue
-            key = Version.parse(row["version"]).key
+            key = version.key
             standing.pop(key, None)
             if row["type"] not in _UNDOING:
                 standing[key] = row
         for row in standing.values():
             self._read_versioned(row)
 
+    def _version(self, text: object) -> Version | None:
+        try:
+            return Version.parse(str(text))
+        except ValueError as error:
+            self.problems.append(f"in its history, {error}")
+            return None
+
     def _read_versioned(self, row: Row) -> None:
         if row["type"] == "BASELINE":
-            self._up_to(Version.parse(row["version"]), State.BASELINE)
+            if version := self._version(row["version"]):
+                self._up_to(version, State.BASELINE)
             return
         kind = Kind.BASELINE if row["type"].endswith("_BASELINE") else Kind.VERSIONED
         migration = self.find(row["version"], kind)

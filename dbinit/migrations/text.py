@@ -34,7 +34,7 @@ class FileText:
 
     Attributes:
         text: Its text, without a byte order mark; empty where it is no text.
-        problems: Why it is no text.
+        problems: Why it, or its name, is no text.
     """
 
     def __init__(self, path: str, file: File) -> None:
@@ -42,7 +42,14 @@ class FileText:
         self.file = file
         self.problems: list[Problem] = []
         self.text = ""
+        self._check_name()
         self._decode()
+
+    def _check_name(self) -> None:
+        try:
+            self.file.name.encode()
+        except UnicodeEncodeError:
+            self.problems.append(Problem(self.path, "its name is not UTF-8, as the history is; rename the file"))
 
     def _decode(self) -> None:
         try:

@@ -258,6 +258,8 @@ class _File:
                 return
             command = parse_command(raw, state.variables)
             self._check_restriction(command)
+        if command.copy:  # the arguments of the others are checked where they are read
+            _check_characters(Statement(raw, source, piece.start), self._window.encoding)
         if command.kind in _SENDING:
             yield from self._go(command)
         elif command.kind is Kind.RESET:

@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from dbinit import ExitCode
-from tests.kit.process import Finished, run_dbinit
+from tests.kit.process import Finished, dbinit, finished, run_dbinit
 from tests.kit.server import PASSWORD, Server
 
 Write = Callable[[str | bytes], Path]
@@ -42,6 +42,12 @@ FILES = {
     "Latin-1": (b"SELECT 1;\nSELECT 'caf\xe9';", "{path}:2: byte 0xe9 there is not UTF-8"),
     "UTF-16": ("SELECT 1;".encode("utf-16"), "is UTF-16, not UTF-8"),
     "NUL": (b"SELECT 1;\n\nSELECT '\0';", "{path}:3: there is a NUL byte"),
+    "a command that is Latin-1": (
+        b"CREATE TABLE t (a text);\n\\copy t (a\xe9) from stdin\n\\.\n",
+        "{path}:2: byte 0xe9",
+    ),
+    "a command with NUL": (b"\\copy t from a\0b\nSELECT 1;", "{path}:1: there is a NUL byte"),
+    "somebody unknown's home": (b"\\i ~nobody-here/x.sql\nSELECT 1;", "~nobody-here/x.sql is not in the folder"),
     "a dump": (b"PGDMP\x01\x0e\x00", "restore it with pg_restore"),
 }
 
@@ -87,6 +93,17 @@ def test_without_a_path_the_default_is_named(database_url: str, tmp_path: Path) 
     end = run_dbinit(env={"DATABASE_URL": database_url}, cwd=tmp_path)
 
     assert_one_error(end, ExitCode.USAGE, "there is no file scripts/init-db.sql")
+
+
+def test_a_new_migration_where_no_folder_can_be() -> None:
+    end = run_dbinit("--path", "a" * 300, "new", "name")
+
+    assert_one_error(end, ExitCode.USAGE, "cannot be created: File name too long")
+
+
+def test_standard_output_that_cannot_write_a_character_has_it_spelt_out(write: Write) -> None:
+    with dbinit("split", str(write("SELECT '\xe9\x1b[31m';")), env={"PYTHONIOENCODING": "ascii"}) as process:
+        assert "SELECT '\\xe9\\x1b[31m'" in finished(process).out
 
 
 # SQL ------------------------------------------------------------------------------------------------
@@ -186,6 +203,15 @@ def test_all_mistakes_are_told_at_once() -> None:
 
 
 # Databases ------------------------------------------------------------------------------------------
+
+
+def test_an_empty_port_is_as_good_as_none(write: Write, tmp_path: Path) -> None:
+    url = f"postgresql://nobody@/none?host={tmp_path}"
+    env = {"DATABASE_URL": url, "PGPORT": "", "DB_RETRY_ATTEMPTS": "2", "DB_RETRY_DELAY": "10ms"}
+
+    end = run_dbinit(env={**env, "MIGRATION_PATH": str(write(GOOD))})
+    assert end.code == ExitCode.UNREACHABLE
+    assert "Gave up after 2 attempts" in end.err
 
 
 async def test_a_read_only_database(

@@ -200,3 +200,10 @@ def test_flyway_refusals() -> None:
         "m/V1__a.sql is not as it was applied",
         "migration 4 was applied, and has no file in m",
     ]
+
+
+def test_a_history_that_names_no_versions_is_refused() -> None:
+    problem = ["in its history, 'create_users.sql' is not a version; a version is a number such as 007"]
+    assert refusals(Format.DBMATE, [{"version": "create_users.sql"}]) == problem
+    for kind in ("SQL", "BASELINE"):
+        assert refusals(Format.FLYWAY, [flyway_row("create_users.sql", None, kind)], FLYWAY) == problem

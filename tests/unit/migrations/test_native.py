@@ -95,6 +95,7 @@ def test_the_down_part_does_not_count_for_the_checksum() -> None:
         ("SELECT 1;\n-- dbinit down\nDROP", "2:1: there is no colon behind dbinit"),
         ("SELECT 1;\n-- DBINIT: Down\nSELECT 2", "2:1: there is no annotation 'Down'"),
         ("-- dbinit: lock-timeout soon\nSELECT 1", "1:1: lock-timeout: 'soon' is not a duration"),
+        ("-- dbinit: lock-timeout 600h\nSELECT 1", "1:1: lock-timeout: 600h is more than PostgreSQL takes"),
         (
             "-- dbinit: lock-timeout 1s\n-- dbinit: lock-timeout 2s\nSELECT 1",
             "2:1: lock-timeout stands in this part twice",
@@ -191,3 +192,9 @@ def test_all_mistakes_are_named_at_once() -> None:
 
 def test_a_comment_that_only_begins_with_the_name_is_no_annotation() -> None:
     assert only({"1_a.sql": "-- dbinit runs this\n-- dbinit depends\n-- not -- dbinit: down\nSELECT 1"}).depends is None
+
+
+def test_a_name_that_is_not_utf8_is_a_mistake() -> None:
+    assert mistakes({"001_caf\udce9.sql": "SELECT 1"}) == [
+        "m/001_caf\\udce9.sql: its name is not UTF-8, as the history is; rename the file"
+    ]
