@@ -19,7 +19,7 @@ from .errors import DbInitError, ExitCode, SourceError
 from .initializer import Initializer
 from .model import Format
 from .settings import InitOptions
-from .threads import in_thread
+from .threads import Unawaited, in_thread
 from .verbs import FOLDER_VERBS, VERBS, new_migration
 from .version import __version__
 
@@ -103,6 +103,7 @@ def _run_command(chosen: argparse.Namespace) -> int:
             print_result(answer.data, answer.lines, as_json=chosen.json)
             return answer.code
         with asyncio.Runner() as runner:
+            runner.get_loop().set_default_executor(Unawaited())
             hurry: list[Callable[[], None]] = []
             # In a thread, as whoever waits for standard input does not always hear a signal.
             work = in_thread(_split, chosen) if chosen.command == "split" else _run(chosen, hurry)

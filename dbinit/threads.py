@@ -3,9 +3,10 @@
 import asyncio
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
-__all__ = ["in_thread"]
+__all__ = ["Unawaited", "in_thread"]
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -35,6 +36,31 @@ async def in_thread(work: Callable[_P, _T], *arguments: _P.args, **more: _P.kwar
 
     threading.Thread(target=run, name="dbinit", daemon=True).start()
     return await end
+
+
+class Unawaited(ThreadPoolExecutor):
+    """A default executor for an event loop of our own, at whose end nobody waits for what it has begun.
+
+    asyncio looks names up in it, and a name server that does not answer is waited for up to a minute.
+    """
+
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> "Future[_T]":
+        """Do some work in a thread of its own."""
+        future: Future[_T] = Future()
+
+        def run() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                future.set_result(fn(*args, **kwargs))
+            except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+                future.set_exception(error)
+
+        threading.Thread(target=run, name="dbinit", daemon=True).start()
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as inherited
+        """Leave the threads to themselves."""
 
 
 def _succeed(end: "asyncio.Future[_T]", result: _T) -> None:
