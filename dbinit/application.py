@@ -7,7 +7,7 @@ transactions is run step by step instead; then the lock is held by a transaction
 import logging
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from typing import NamedTuple
 
 import asyncpg
@@ -17,11 +17,12 @@ from .activity import holding, process
 from .backoff import is_connection_loss
 from .durations import format_duration
 from .errors import DbInitError, FileChangedError
-from .executor import listening, log_notices, run_script
+from .executor import run_script
 from .failure import statement_error
 from .lock import hold_for, lock_key, locked_transaction, working_beside
 from .lookup import look, settle
 from .model import Applied, Outcome, Script
+from .notices import passing_on
 from .planning import Decision
 from .pooling import has_session
 from .readiness import Phase, Step
@@ -121,12 +122,11 @@ class _Work:
     async def apply_whole(self) -> Application:
         """Run all of the script and record it, in the transaction that holds the lock."""
         wait, limit = self._options.lock_wait, lock_limit(self._options.lock_limit)
-        async with listening(self._connection) as notices:
+        with ExitStack() as at_commit:
             async with locked_transaction(self._connection, self._key, wait, self._step, also=limit, reset=True):
                 done = await self._apply()
                 self._on_try(done)
-                notices.clear()  # they are logged already; what is said from here on is said at the commit
-            log_notices(notices, self._script.path)
+                at_commit.enter_context(passing_on(self._connection, self._script.path))
         return done
 
     async def _apply(self) -> Application:

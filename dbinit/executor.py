@@ -10,12 +10,12 @@ their own. Batches grow while they are quick, so that little is ever repeated an
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
 
 import asyncpg
 
 from .backoff import is_connection_loss
 from .failure import statement_error
+from .notices import collecting, passing_on
 from .patience import committing, patient
 from .query import fetch_text
 from .sql.context import Note
@@ -25,7 +25,7 @@ from .sql.statement import Result, Statement, Wanted, unrunnable
 from .sql.survey import Survey
 from .sql.text import hide_passwords
 
-__all__ = ["execute_for", "listening", "log_note", "log_notices", "place_of", "run_script", "run_statement"]
+__all__ = ["execute_for", "log_note", "place_of", "run_script", "run_statement"]
 
 logger = logging.getLogger("dbinit")
 
@@ -53,14 +53,13 @@ async def run_script(connection: asyncpg.Connection, found: Survey, on_statement
         StatementError: PostgreSQL refused one; the error says which, where and why.
         ScriptError: Something cannot be run, as it turned out on the way.
     """
-    async with listening(connection) as notices:
-        run = _Run(connection, found.statements, notices, on_statement)
-        for statement in Reader(found.script, found.context._replace(results=True), run.note):
-            if statement.patchwork:
-                _refuse_blocks(statement)
-            await run.add(statement)
-        await run.flush()
-        return run.done  # the end of the transaction gives the savepoint up
+    run = _Run(connection, found.statements, on_statement)
+    for statement in Reader(found.script, found.context._replace(results=True), run.note):
+        if statement.patchwork:
+            _refuse_blocks(statement)
+        await run.add(statement)
+    await run.flush()
+    return run.done  # the end of the transaction gives the savepoint up
 
 
 async def run_statement(connection: asyncpg.Connection, statement: Statement, number: int, total: int) -> None:
@@ -76,8 +75,7 @@ async def run_statement(connection: asyncpg.Connection, statement: Statement, nu
         StatementError: PostgreSQL refused it; the error says where and why.
         ScriptError: What it returned cannot be run.
     """
-    async with listening(connection) as notices:
-        await _Run(connection, total, notices, lambda _: None, done=number - 1).one(statement)
+    await _Run(connection, total, lambda _: None, done=number - 1).one(statement)
 
 
 def log_note(note: Note) -> None:
@@ -91,7 +89,6 @@ class _Run:
         self,
         connection: asyncpg.Connection,
         total: int,
-        notices: list[asyncpg.PostgresLogMessage],
         on_statement: Callable[[int], None],
         *,
         done: int = 0,
@@ -99,7 +96,6 @@ class _Run:
         self.done = done
         self._connection = connection
         self._total = total
-        self._notices = notices
         self._on_statement = on_statement
         self._batch: list[Statement] = []
         self._notes: list[tuple[int, Note]] = []  # with how many statements of the batch stand before each
@@ -158,21 +154,20 @@ class _Run:
         self._number += 1
         # One savepoint takes the place of the other: the deeper they nest, the slower the server gets.
         head = f"RELEASE SAVEPOINT {_SAVEPOINT}; {_mark(self._number)}; SAVEPOINT {_SAVEPOINT};\n"
-        self._notices.clear()
         began = time.monotonic()
         try:
-            with patient(self._connection, (statement.text for statement in batch)):
+            with collecting(self._connection) as notices, patient(self._connection, [found.text for found in batch]):
                 await self._connection.execute(head + "\n;".join(statement.text for statement in batch))
         except asyncpg.PostgresError as error:
             if is_connection_loss(error):
                 raise
         else:
             elapsed = time.monotonic() - began
-            if not self._notices or self._company is Company.ROWS or elapsed > _SLOW:
+            if not notices or self._company is Company.ROWS or elapsed > _SLOW:
                 self.done += len(batch)
                 self._before = batch
                 self._adapt(elapsed)
-                self._log(batch[0], batch[-1])
+                notices.log(place_of((batch[0], batch[-1])))
                 return True
         await self._go_back()
         return False
@@ -191,18 +186,15 @@ class _Run:
 
     async def one(self, statement: Statement) -> None:
         """Run a statement by itself, and then what it returns, if that is wanted."""
-        self._notices.clear()
         try:
-            with patient(self._connection, [statement.text]):
+            with passing_on(self._connection, place_of((statement,))), patient(self._connection, [statement.text]):
                 result = await self._result(statement)
-            self._log(statement, statement)
             for generated in statement.receive(result) if statement.receive and result else ():
                 await self.one(generated)
                 self.done -= 1
         except asyncpg.PostgresError as error:
             if is_connection_loss(error):
                 raise
-            self._log(statement, statement)
             title = f"Statement {self.done + 1} of {self._total} failed:"
             raise statement_error(error, statement=statement, title=title) from None
         except ValueError as error:
@@ -230,21 +222,10 @@ class _Run:
         within = int(len(self._before) * _SLOW / elapsed) if elapsed else _MOST
         self._limit = max(1, min(within, self._limit * _GROWTH, _MOST))
 
-    def _log(self, first: Statement, last: Statement) -> None:
-        log_notices(self._notices, place_of((first, last)))
-
     def _log_notes(self, reached: int) -> None:
         """Log what the script says before its statement `reached` of the batch."""
         while self._notes and self._notes[0][0] <= reached:
             log_note(self._notes.pop(0)[1])
-
-
-def log_notices(notices: list[asyncpg.PostgresLogMessage], where: str) -> None:
-    """Log what the server said, with the place in a file that it is about, and forget it."""
-    for notice in notices:
-        level = logging.WARNING if notice.severity == "WARNING" else logging.INFO
-        logger.log(level, "%s: %s: %s", where, notice.severity, hide_passwords(notice.message))
-    notices.clear()
 
 
 def place_of(statements: Sequence[Statement]) -> str:
@@ -255,12 +236,8 @@ def place_of(statements: Sequence[Statement]) -> str:
 
 async def execute_for(connection: asyncpg.Connection, message: str, where: str) -> None:
     """Execute SQL of our own; what the server says meanwhile, as a deferred trigger may, is about `where`."""
-    async with listening(connection) as notices:
-        try:
-            with committing(connection):
-                await connection.execute(message)
-        finally:
-            log_notices(notices, where)
+    with passing_on(connection, where), committing(connection):
+        await connection.execute(message)
 
 
 def _mark(number: int) -> str:
@@ -272,18 +249,3 @@ def _refuse_blocks(statement: Statement) -> None:
     if footing(statement.text) not in {Footing.PLAIN, Footing.ALONE}:
         reason = "the value of a variable must not begin or end a transaction"
         raise unrunnable(statement.source, statement.offset, reason, "write BEGIN and COMMIT into the script itself")
-
-
-@asynccontextmanager
-async def listening(connection: asyncpg.Connection) -> AsyncIterator[list[asyncpg.PostgresLogMessage]]:
-    """Collect what the server says besides its answers, in the list that is yielded."""
-    notices: list[asyncpg.PostgresLogMessage] = []
-
-    def listen(_: object, message: asyncpg.PostgresLogMessage) -> None:
-        notices.append(message)
-
-    connection.add_log_listener(listen)
-    try:
-        yield notices
-    finally:
-        connection.remove_log_listener(listen)

@@ -13,7 +13,7 @@ import asyncpg
 from dbinit.activity import holding, note
 from dbinit.backoff import is_connection_loss
 from dbinit.errors import ConnectionLostError, DbInitError
-from dbinit.executor import execute_for, listening, run_script
+from dbinit.executor import execute_for, run_script
 from dbinit.failure import statement_error
 from dbinit.lock import OVERTAKEN, hold_for, lock_key, works_beside
 from dbinit.migrations.history import Recorded, State
@@ -114,7 +114,7 @@ class Parallel:
         """Take what is ready, until nothing is left that could become so."""
         try:
             connect, limit = self._connect, self._options.lock_limit
-            async with connect() as connection, listening(connection), watching(connect, limit) as watch:
+            async with connect() as connection, watching(connect, limit) as watch:
                 while (place := await self._next(plan, changed)) is not None:
                     try:
                         await self._take(connection, tasks[place], len(tasks), watch)

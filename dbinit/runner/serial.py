@@ -18,12 +18,13 @@ import asyncpg
 from dbinit.activity import holding, note
 from dbinit.backoff import is_connection_loss
 from dbinit.errors import DbInitError
-from dbinit.executor import execute_for, listening, log_notices, place_of, run_script
+from dbinit.executor import execute_for, place_of, run_script
 from dbinit.failure import statement_error
 from dbinit.lock import hold_for, locked_transaction
 from dbinit.migrations.history import Recorded
 from dbinit.migrations.model import Hook
 from dbinit.migrations.preparation import Task
+from dbinit.notices import collecting
 from dbinit.patience import patient
 from dbinit.pooling import has_session
 from dbinit.readiness import Phase, Step
@@ -93,23 +94,23 @@ class Serial:
             DbInitError: One of them could not be run.
         """
         connect, limit = self._connect, self._options.lock_limit
-        async with listening(self._connection) as notices, watching(connect, limit) as self._watch:
+        async with watching(connect, limit) as self._watch:
             while (done := len(self._progress.ran)) < len(tasks):
                 try:
-                    await self._run_all(tasks, done, notices)
+                    await self._run_all(tasks, done)
                 except (DbInitError, asyncpg.PostgresError) as error:
                     await self._try_again(error, tasks[len(self._progress.ran)])
                 except BaseException:
                     await rollback(self._connection)
                     raise
 
-    async def _run_all(self, tasks: Sequence[Task], done: int, notices: list[asyncpg.PostgresLogMessage]) -> None:
+    async def _run_all(self, tasks: Sequence[Task], done: int) -> None:
         """Run all that are left."""
         for number, task in enumerate(tasks[done:], start=done + 1):
             announce(self._step, task, number, len(tasks))
             if number < len(tasks):  # while the server works on this one
                 asyncio.get_running_loop().call_soon(self._look_ahead, tasks[number])
-            await self._take(task, notices, is_last=number == len(tasks))
+            await self._take(task, is_last=number == len(tasks))
         await self._settle()
 
     async def _try_again(self, error: DbInitError | asyncpg.PostgresError, task: Task) -> None:
@@ -127,12 +128,12 @@ class Serial:
         if task.stepwise:
             raise OvertakenError from None  # how far it has come stands in the history
 
-    async def _take(self, task: Task, notices: list[asyncpg.PostgresLogMessage], *, is_last: bool) -> None:
+    async def _take(self, task: Task, *, is_last: bool) -> None:
         if task.stepwise:
             await self._settle()
             await self._step_by_step(task)
         elif self._is_easy(task) and (statements := self._quick(task)) is not None:
-            await self._at_once(task, statements, notices, ends=is_last and _can_end(statements))
+            await self._at_once(task, statements, ends=is_last and _can_end(statements))
         else:
             await self._settle()
             await self._with_care(task)
@@ -145,14 +146,7 @@ class Serial:
 
     # --- in one transaction -----------------------------------------------------------------------------------------
 
-    async def _at_once(
-        self,
-        task: Task,
-        statements: Sequence[Statement],
-        notices: list[asyncpg.PostgresLogMessage],
-        *,
-        ends: bool,
-    ) -> None:
+    async def _at_once(self, task: Task, statements: Sequence[Statement], *, ends: bool) -> None:
         """Commit the step before and run this one, in one message, and commit this one as well where it `ends`."""
         began = time.monotonic()
         closing, self._frame.last = self._closing()
@@ -160,10 +154,9 @@ class Serial:
         end = self._ending(task, len(statements)) if ends else f"SAVEPOINT {_ENDED}"
         opening = note(task.path) + closing + self._frame.opening(task)
         message = opening + "\n;".join([*texts, CHECK_DEFERRED, end])
-        notices.clear()
         self._watch_for(task)
         try:
-            with patient(self._connection, texts), self._beginning():
+            with collecting(self._connection) as notices, patient(self._connection, texts), self._beginning():
                 await self._connection.execute(message)
         except asyncpg.PostgresError as error:
             if is_connection_loss(error):
@@ -184,7 +177,7 @@ class Serial:
             self._open = None
             await self._with_care(task)
         elif notices and statements:
-            log_notices(notices, place_of(statements))
+            notices.log(place_of(statements))
 
     async def _with_care(self, task: Task) -> None:
         """Run a step in a transaction of its own."""

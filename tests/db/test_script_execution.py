@@ -5,12 +5,16 @@ import logging
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
+import anyio
 import asyncpg
 import pytest
 
 from dbinit import Outcome, StatementError, executor
+from tests.kit.patience import eventually_async
 from tests.kit.process import ROOT, environment, run_dbinit
 from tests.kit.server import Server
 from tests.kit.starts import initialize
@@ -296,7 +300,7 @@ async def test_what_the_server_says_is_logged_once_with_its_line(
 
     await initialize(database_url, write("\n".join(lines)))
 
-    logged = [(record.getMessage(), record.levelno) for record in caplog.records if record.module == "executor"]
+    logged = [(record.getMessage(), record.levelno) for record in caplog.records if record.module == "notices"]
     path = write("")
     assert logged == [(f"{path}:{number}: {text}", level) for number, (_, text, level) in said.items() if text]
 
@@ -329,6 +333,44 @@ async def test_what_was_said_before_an_error_is_logged_too(
 
     assert [line.rpartition(":")[2] for line in caplog.messages if "NOTICE" in line] == [" hello"]
     assert caplog.text.count("init-db.sql:2: NOTICE: hello") == 1
+
+
+async def test_what_a_statement_says_is_logged_while_it_runs(
+    connection: asyncpg.Connection, database_url: str, write: Write, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "dbinit")
+    await connection.execute("SELECT pg_advisory_lock(1)")
+    path = write("DO $$ BEGIN RAISE NOTICE 'begun'; PERFORM pg_advisory_xact_lock(1); END $$;")
+
+    async def is_logged() -> bool:
+        return f"{path}:1: NOTICE: begun" in caplog.messages
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(partial(initialize, database_url, path, lock_timeout=timedelta()))
+        await eventually_async(is_logged)
+        await connection.execute("SELECT pg_advisory_unlock(1)")
+
+    assert caplog.text.count("NOTICE") == 1
+
+
+async def test_what_a_batch_says_is_kept_up_to_a_limit_and_counted_beyond_it(
+    database_url: str, write: Write, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "dbinit")
+    talking = """
+        CREATE FUNCTION say() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE NOTICE 'said'; RETURN NULL; END $$;
+        CREATE TRIGGER talk AFTER INSERT ON item FOR EACH ROW EXECUTE FUNCTION say();
+        INSERT INTO item SELECT * FROM generate_series(1, 10000);
+        INSERT INTO item SELECT * FROM generate_series(10001, 20000);
+    """
+    path = write(ITEM + talking)
+
+    await initialize(database_url, path)
+
+    kept = caplog.messages.count(f"{path}:5-6: NOTICE: said")
+    more = f"{path}:5-6: {20_000 - kept} further messages of the server left out, as there were so many at once"
+    assert 1_000 < kept < 20_000
+    assert caplog.messages.count(more) == 1
 
 
 # How strings are read -----------------------------------------------------------------------------
