@@ -34,7 +34,7 @@ from .sql.context import Context
 from .sql.survey import Survey, survey
 from .stepwise import Journey
 from .threads import in_thread
-from .timeouts import limits, lock_limit, notice_end
+from .timeouts import LockLimit, limits, lock_limit, notice_end
 from .transaction import RESET, rollback, stopping_with, transaction
 from .watching import Connect, Watch, watching
 from .wording import counted
@@ -201,7 +201,8 @@ class _Work:
         self._watch.begin(process(connection.get_server_pid()), limit)
         began = time.monotonic()
         progress = history.progress_of(connection, options.home, row, self._script.checksum)
-        journey = Journey(connection, self._found, progress, self._step, guard, limit)
+        own_limit = LockLimit(limit) if session else None
+        journey = Journey(connection, self._found, progress, self._step, guard, own_limit)
         try:
             async with working_beside(connection, self._key) if session else nullcontext():
                 count = await journey.go()

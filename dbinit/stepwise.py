@@ -10,7 +10,6 @@ import hashlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from datetime import timedelta
 from typing import Protocol
 
 import asyncpg
@@ -25,7 +24,7 @@ from .sql.facts import Footing, chains, concurrently, leading_words, sets_sessio
 from .sql.reader import Reader
 from .sql.statement import Result, Statement, Wanted
 from .sql.survey import Survey, stance
-from .timeouts import limits, no_lock_limit
+from .timeouts import LockLimit
 from .transaction import take_back, transaction
 
 __all__ = ["Journey", "Progress"]
@@ -62,7 +61,7 @@ class Journey:
         progress: How far it has come.
         step: Told of each statement.
         watcher: Another connection, from which to look how far an index has been built.
-        lock_limit: How long a statement may wait for a lock, as it is set; None where nothing is.
+        lock_limit: How long a statement may wait for a lock; None behind a pooler, where nothing is set for a session.
     """
 
     def __init__(
@@ -72,7 +71,7 @@ class Journey:
         progress: Progress,
         step: Step,
         watcher: asyncpg.Connection,
-        lock_limit: timedelta | None,
+        lock_limit: LockLimit | None,
     ) -> None:
         self._connection = connection
         self._watcher = watcher
@@ -171,16 +170,16 @@ class Journey:
         may_be_done = self._was_begun and number == self._resumed_at + 1
         if not may_be_done:
             await self._note(_BEGUN + self._progress.digest)
-        try:
-            async with self._patience(statement.text):
+        async with self._patience(statement.text):
+            try:
                 await self._see_through(number, statement, begun=may_be_done)
-        except StatementError as error:
-            # An index that is there is a valid one: what was left over of a build has been dropped before.
-            if may_be_done and error.sqlstate in _done_before(statement):
-                return
-            if not may_be_done:
-                await self._note(self._progress.digest.removeprefix(_BEGUN))
-            raise
+            except StatementError as error:
+                # An index that is there is a valid one: what was left over of a build has been dropped before.
+                if may_be_done and error.sqlstate in _done_before(statement):
+                    return
+                if not may_be_done:
+                    await self._note(self._progress.digest.removeprefix(_BEGUN))
+                raise
 
     async def _see_through(self, number: int, statement: Statement, *, begun: bool) -> None:
         """Run what works concurrently, and see to what an interrupted one has left over."""
@@ -203,10 +202,10 @@ class Journey:
     async def _patience(self, statement: str) -> AsyncIterator[None]:
         """Let what works concurrently wait for whom it must: it holds nobody up meanwhile."""
         limit = self._lock_limit if concurrently(statement) else None
-        lifted = limit and await self._connection.execute(no_lock_limit(limit)) == "SELECT 1"
+        lifted = limit and await self._connection.execute(limit.lifting) == "SELECT 1"
         yield
-        if lifted:
-            await self._connection.execute(limits(None, limit, local=False))
+        if limit and lifted:
+            await self._connection.execute(limit.restoring)
 
     async def _send(self, number: int, statement: Statement) -> None:
         self._step(Phase.APPLYING, statement=number)

@@ -5,8 +5,9 @@ client that was killed would be waited for until then, and one whose host has va
 """
 
 from datetime import timedelta
+from typing import NamedTuple
 
-__all__ = ["LONGEST", "limits", "lock_limit", "no_end", "no_lock_limit", "notice_end"]
+__all__ = ["LONGEST", "LockLimit", "limits", "lock_limit", "no_end", "notice_end"]
 
 LONGEST = timedelta(milliseconds=2**31 - 1)
 """The longest time-out that PostgreSQL takes."""
@@ -23,7 +24,8 @@ WHERE name OPERATOR(pg_catalog.=) ANY ('{idle_in_transaction_session_timeout,tra
 """
 _LIFT = """
 SELECT pg_catalog.set_config('lock_timeout', '0', false) FROM pg_catalog.pg_settings
-WHERE name OPERATOR(pg_catalog.=) 'lock_timeout' AND setting OPERATOR(pg_catalog.=) '{limit}'
+WHERE name OPERATOR(pg_catalog.=) 'lock_timeout'
+  AND (source OPERATOR(pg_catalog.<>) 'session' OR setting OPERATOR(pg_catalog.=) '{ours}')
 """
 
 
@@ -49,6 +51,29 @@ def lock_limit(limit: timedelta | None) -> str:
     return "NULL" if limit is None else _setting("lock_timeout", str(_milliseconds(limit)), local=True)
 
 
+class LockLimit(NamedTuple):
+    """How long the statements of a session may wait for a lock.
+
+    Attributes:
+        ours: What dbinit has set; None where the URL, the role or the server says that.
+    """
+
+    ours: timedelta | None
+
+    @property
+    def lifting(self) -> str:
+        """The SQL that lets them wait as long as they need.
+
+        Its status is `SELECT 1` if it does; a script that has set a limit of its own keeps that.
+        """
+        return _LIFT.format(ours="" if self.ours is None else _milliseconds(self.ours))
+
+    @property
+    def restoring(self) -> str:
+        """The SQL that takes that back."""
+        return "RESET lock_timeout;\n" + limits(None, self.ours, local=False)
+
+
 def limits(statement: timedelta | None, lock: timedelta | None, *, local: bool = True) -> str:
     """Return the SQL that sets the time-outs of statements; None leaves one as it is.
 
@@ -67,14 +92,6 @@ def limits(statement: timedelta | None, lock: timedelta | None, *, local: bool =
 def no_end() -> str:
     """Return the SQL that lets the transaction that it stands in last, idle, for as long as it takes."""
     return _ENDS
-
-
-def no_lock_limit(limit: timedelta) -> str:
-    """Return the SQL that lets the statements of a session wait for locks as long as they need.
-
-    Its status is `SELECT 1` if `limit` was what they had; a script that has set another keeps it.
-    """
-    return _LIFT.format(limit=_milliseconds(limit))
 
 
 def _milliseconds(limit: timedelta) -> int:

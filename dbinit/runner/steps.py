@@ -14,6 +14,7 @@ from dbinit.migrations.model import Hook
 from dbinit.migrations.preparation import Task
 from dbinit.sql.survey import Survey
 from dbinit.stepwise import Journey
+from dbinit.timeouts import LockLimit
 from dbinit.watching import Watch
 
 from .framing import RESET, Ran, Run, lock_limit_of, terms_of
@@ -69,7 +70,8 @@ async def run_steps(task: Task, row: Recorded, stage: Stage, run: Run) -> Ran:
     key = lock_key(run.options.history_schema)
     try:
         async with working_beside(connection, key) if session else nullcontext():
-            journey = Journey(connection, script_of(task), progress, run.step, beside, limit)
+            own_limit = LockLimit(limit) if session else None
+            journey = Journey(connection, script_of(task), progress, run.step, beside, own_limit)
             count = await journey.go(partial(run.hooks.run, Hook.AFTER_EACH, connection, task))
     finally:
         if progress.statements > row.statements:

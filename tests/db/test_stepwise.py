@@ -217,12 +217,12 @@ async def test_an_invalid_index_that_cannot_be_dropped_is_not_taken_for_the_one_
     await connection.execute("CREATE TABLE one (id int); INSERT INTO one VALUES (1), (1)")
     with pytest.raises(asyncpg.UniqueViolationError):
         await connection.execute("CREATE UNIQUE INDEX CONCURRENTLY one_id ON one (id)")
-    path = write("CREATE INDEX CONCURRENTLY IF NOT EXISTS one_id ON one (id);")
+    path = write("SET lock_timeout = '100ms'; CREATE INDEX CONCURRENTLY IF NOT EXISTS one_id ON one (id);")
 
     async with connection.transaction():
         await connection.execute("LOCK TABLE one IN ACCESS SHARE MODE")
         with pytest.raises(StatementError, match="An invalid index one_id is there, and stays"):
-            await initialize(f"{database_url}?lock_timeout=100ms", path, lock_retries=0)
+            await initialize(database_url, path, lock_retries=0)
 
     # Half dropped by now, it is not even looked at when something is written.
     assert (await initialize(database_url, path)).outcome is Outcome.APPLIED

@@ -160,8 +160,13 @@ async def test_whoever_builds_it_by_hand_is_waited_for(indexed: Project, connect
     assert await is_valid(connection) is True
 
 
+@pytest.mark.parametrize(("option", "parameter"), [("200ms", ""), (None, "?lock_timeout=200ms")])
 async def test_a_build_waits_for_longer_than_others_may(
-    indexed: Project, connection: asyncpg.Connection, caplog: pytest.LogCaptureFixture
+    option: str | None,
+    parameter: str,
+    indexed: Project,
+    connection: asyncpg.Connection,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     await indexed.up()
     indexed.write(
@@ -179,7 +184,7 @@ async def test_a_build_waits_for_longer_than_others_may(
         return bool(await connection.fetchval(waits))
 
     async with anyio.create_task_group() as tasks, held_up(indexed):
-        tasks.start_soon(partial(indexed.up, lock_timeout="200ms"))
+        tasks.start_soon(partial(Project(indexed.folder, indexed.url + parameter).up, lock_timeout=option))
         await eventually_async(has_waited)
     assert await is_valid(connection) is True
     assert "did not get a lock" not in caplog.text
@@ -251,3 +256,11 @@ async def test_a_partition_that_was_left_half_detached_is_detached(
     await connection.execute("UPDATE dbinit_migrations SET statements = 0, progress = '+' WHERE version = '002'")
     project.write({"002_detach.sql": f"{DETACH}SELECT 1;\n"})
     assert (await project.up()).migrations[0].version == "002"
+
+
+async def test_a_build_waits_no_longer_than_its_script_says(indexed: Project) -> None:
+    await indexed.up()
+    indexed.write({"002_index.sql": f"SET lock_timeout = '150ms';\n{BUILD}"})
+    async with held_up(indexed):
+        with pytest.raises(StatementError, match="lock timeout"):
+            await indexed.up(lock_timeout="200ms", lock_retries=0)
