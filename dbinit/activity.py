@@ -10,10 +10,11 @@ from typing import NamedTuple
 import asyncpg
 
 from .durations import format_duration
+from .quoting import quote_literal
 from .rows import fetch_rows
 from .sql.text import hide_passwords
 
-__all__ = ["Session", "blockers_of", "find_holder", "find_sessions", "holding", "note", "process"]
+__all__ = ["Session", "blockers_of", "find_holder", "find_sessions", "holding", "locking", "note", "process"]
 
 _WIDEST = 80  # characters of a query
 _HIDDEN = "<insufficient privilege>"  # the server's words for a query that a role may not see
@@ -27,6 +28,18 @@ SELECT l.pid FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_database d ON d.oid O
 WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' AND l.granted AND l.objsubid OPERATOR(pg_catalog.=) 1
   AND d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()
   AND l.classid OPERATOR(pg_catalog.=) {high}::pg_catalog.oid AND l.objid OPERATOR(pg_catalog.=) {low}::pg_catalog.oid
+"""
+# Who waits to have a table to himself keeps all away who come behind him.
+_LOCKING = """
+SELECT COALESCE(l.pid, 0) FROM pg_catalog.pg_locks l
+JOIN pg_catalog.pg_database d ON d.oid OPERATOR(pg_catalog.=) l.database
+JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) l.relation
+JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+WHERE l.mode OPERATOR(pg_catalog.=) 'AccessExclusiveLock'
+  AND d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()
+  AND n.nspname OPERATOR(pg_catalog.=) {schema}::pg_catalog.text
+  AND c.relname OPERATOR(pg_catalog.=) {table}::pg_catalog.text
+ORDER BY l.granted DESC
 """
 # Who blocks is asked only about a session that waits: the question holds up all who want a lock for a moment.
 _BLOCKING = """
@@ -107,6 +120,11 @@ def holding(key: int) -> str:
 def process(pid: int) -> str:
     """Return the query for the process with a number; behind a pooler the driver does not know that number."""
     return f"SELECT {pid}"
+
+
+def locking(schema: str, table: str) -> str:
+    """Return the query for the processes that have a table to themselves, or wait for that."""
+    return _LOCKING.format(schema=quote_literal(schema), table=quote_literal(table))
 
 
 async def find_holder(connection: asyncpg.Connection, *keys: int) -> Session | None:

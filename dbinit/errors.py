@@ -49,7 +49,7 @@ class ExitCode(IntEnum):
     HISTORY = 4
     """The history in the database and the files disagree."""
     LOCKED = 5
-    """Another starter held the lock for too long."""
+    """Another starter held the lock, or somebody the history's table, for too long."""
 
 
 NOTHING_APPLIED = "Nothing was applied."
@@ -251,7 +251,7 @@ class SchemaMissingError(HistoryError):
 
 
 class LockTimeoutError(DbInitError):
-    """Another starter held the migration lock for longer than `lock_wait`."""
+    """Another starter held the migration lock for longer than `lock_wait`, or the history's table was locked."""
 
     exit_code = ExitCode.LOCKED
 

@@ -88,11 +88,17 @@ async def read(connection: asyncpg.Connection, home: Home) -> list[Applied] | No
 
     Raises:
         HistoryError: The table is not one that this version can read.
+        LockTimeoutError: Somebody has locked it.
     """
     try:
         found = await fetch_rows(connection, _SELECT.format(table=_qualified(home)), home.role)
     except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
         return None
+    except (TimeoutError, asyncpg.LockNotAvailableError) as error:
+        from .lockers import raise_if_locked  # noqa: PLC0415 - seldom needed
+
+        await raise_if_locked(connection, home, TABLE, error)
+        raise
     except (asyncpg.UndefinedColumnError, asyncpg.UndefinedFunctionError) as error:
         raise HistoryError.unreadable(_qualified(home), str(error)) from None
     try:

@@ -69,7 +69,7 @@ _VERBS = {Action.APPLY: "Applied", Action.RESUME: "Applied", Action.REVERT: "Too
 
 
 class OvertakenError(Exception):
-    """Another starter holds the lock, or has changed the history, or more has to be looked at: it is read again."""
+    """Another starter holds the lock or has changed the history, or more has to be looked at: it is read again."""
 
 
 class Run(NamedTuple):
@@ -147,8 +147,8 @@ class Frame:
             _BEGIN
             + acting_as(self.home.role)
             + lock_or_fail(self.key)
-            + guard
             + (limits_of(self._options, task) if task else "")
+            + guard
         )
 
     def creation(self) -> str:
@@ -186,7 +186,7 @@ async def begin(connection: asyncpg.Connection, frame: Frame) -> None:
         await connection.execute(frame.opening())
     except asyncpg.PostgresError as error:
         await rollback(connection)
-        raise_if_overtaken(error)
+        raise_if_overtaken(error, frame)
         raise
 
 
@@ -254,8 +254,8 @@ def terms_of(options: InitOptions, task: Task, *, local: bool = True) -> str:
     return f"SELECT {notice_end(local=local)};\n" + limits_of(options, task, local=local)
 
 
-def raise_if_overtaken(error: asyncpg.PostgresError) -> None:
-    """Raise `OvertakenError` where that is why `opening`, sent alone, failed.
+def raise_if_overtaken(error: asyncpg.PostgresError, frame: Frame) -> None:
+    """Raise `OvertakenError` where that is why the `opening` of a frame, sent alone, failed.
 
     Raises:
         UnsupportedDatabaseError: The database only pretends to have locks.
@@ -263,5 +263,7 @@ def raise_if_overtaken(error: asyncpg.PostgresError) -> None:
     raise_if_unsupported(error)
     message = getattr(error, "message", None) or ""
     created = error.sqlstate in {"42P06", "42P07"}  # the schema or the table, by another starter meanwhile
-    if LOCKED in message or FENCE in message or UNUSUAL in message or created:
+    # From the history's table; reading that tells by whom. One that is to be created cannot be read.
+    is_kept_away = error.sqlstate == "55P03" and not frame.creation()
+    if LOCKED in message or FENCE in message or UNUSUAL in message or created or is_kept_away:
         raise OvertakenError from None

@@ -181,6 +181,7 @@ async def read_ledger(connection: asyncpg.Connection, home: Home, *, whole: bool
 
     Raises:
         HistoryError: The table is not one that this version can read.
+        LockTimeoutError: Somebody has locked it.
     """
     try:
         if whole:
@@ -189,6 +190,11 @@ async def read_ledger(connection: asyncpg.Connection, home: Home, *, whole: bool
             found = await fetch_columns(connection, _table(home), _COLUMNS, home.role)
     except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
         return Ledger(home, exists=False)
+    except (TimeoutError, asyncpg.LockNotAvailableError) as error:
+        from dbinit.lockers import raise_if_locked  # noqa: PLC0415 - seldom needed
+
+        await raise_if_locked(connection, home, TABLE, error)
+        raise
     except _OTHER_SHAPE as error:
         raise HistoryError.unreadable(_table(home), str(error)) from None
     return Ledger(home, found)

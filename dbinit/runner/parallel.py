@@ -103,7 +103,7 @@ class Parallel:
             await self._guard.execute(self._frame.opening())
         except asyncpg.PostgresError as error:
             await rollback(self._guard)
-            raise_if_overtaken(error)
+            raise_if_overtaken(error, self._frame)
             raise
         ledger = await read_ledger(self._guard, self._frame.home)
         if [row.stand for row in ledger.rows] != [row.stand for row in self._ledger.rows]:

@@ -186,7 +186,7 @@ class Serial:
             await self._connection.execute(note(task.path) + self._frame.opening(task))
         except asyncpg.PostgresError as error:
             await rollback(self._connection)
-            raise_if_overtaken(error)
+            raise_if_overtaken(error, self._frame)
             raise
         self._progress.begin()
         self._watch_for(task)
@@ -315,7 +315,7 @@ class Serial:
             try:
                 await self._connection.execute(guard)
             except asyncpg.PostgresError as error:
-                raise_if_overtaken(error)
+                raise_if_overtaken(error, self._frame)
                 raise
         return ledger
 

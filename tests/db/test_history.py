@@ -1,13 +1,13 @@
 """The history table when it is not what this version wrote."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import asyncpg
 import pytest
 
-from dbinit import Applied, HistoryError, Initializer, Outcome
+from dbinit import Applied, ExitCode, HistoryError, Initializer, LockTimeoutError, Outcome
 from tests.kit.starts import initialize, options
 
 Write = Callable[[str], Path]
@@ -129,3 +129,24 @@ async def test_an_emptied_history_is_no_history(
     await connection.execute("DELETE FROM dbinit_history")
 
     assert (await initialize(database_url, write("CREATE TABLE IF NOT EXISTS users ()"))).outcome is Outcome.ADOPTED
+
+
+@pytest.mark.parametrize("parameter", ["", "?lock_timeout=100ms"])
+@pytest.mark.parametrize("mode", ["blocking", "verify"])
+async def test_whoever_has_locked_the_table_is_named(
+    mode: str, parameter: str, connection: asyncpg.Connection, database_url: str, write: Write
+) -> None:
+    path = write(SCRIPT)
+    await initialize(database_url, path)
+    second = timedelta(seconds=1)
+
+    async with connection.transaction():
+        await connection.execute("LOCK TABLE dbinit_history")
+        with pytest.raises(LockTimeoutError) as caught:
+            await initialize(database_url + parameter, path, connect_timeout=second, lock_wait=second, mode=mode)
+
+    assert caught.value.exit_code == ExitCode.LOCKED
+    assert "the history in public.dbinit_history is locked" in caught.value.message
+    assert f"pid {connection.get_server_pid()} (" in caught.value.message
+    assert caught.value.message.endswith("LOCK TABLE dbinit_history")
+    assert f"pg_terminate_backend({connection.get_server_pid()})" in caught.value.advice

@@ -4,11 +4,13 @@ from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from itertools import count
 
+import anyio
 import asyncpg
 import pytest
 
-from dbinit import ExitCode, HistoryError, PrivilegeError
-from dbinit.folders import Down
+from dbinit import ExitCode, HistoryError, LockTimeoutError, PrivilegeError
+from dbinit.folders import Down, HookCall, Hooks
+from tests.kit.patience import eventually_async
 from tests.kit.process import finished
 from tests.kit.server import Server
 
@@ -126,3 +128,37 @@ async def test_histories_in_two_schemas_know_nothing_of_each_other(
     await project.up(history_schema="a")
     await project.up(history_schema="b")
     assert await history(connection, "a") == await history(connection, "b") == [("001", "applied")]
+
+
+async def test_whoever_has_locked_the_table_is_named(project: Project, connection: asyncpg.Connection) -> None:
+    project.write(CHAIN)
+    await project.up()
+
+    async with connection.transaction():
+        await connection.execute("LOCK TABLE dbinit_migrations")
+        with pytest.raises(LockTimeoutError, match=f"is locked.* in the way: pid {connection.get_server_pid()} "):
+            await project.up(connect_timeout="1s")
+
+
+async def test_a_table_that_is_locked_on_the_way_is_told_as_well(
+    project: Project, connection: asyncpg.Connection
+) -> None:
+    project.write({"001_one.sql": CHAIN["001_one.sql"]})
+    await project.up()
+    project.write(CHAIN)
+    waits = "SELECT count(*) FROM pg_locks WHERE relation = 'dbinit_migrations'::regclass AND NOT granted"
+
+    async with anyio.create_task_group() as tasks:
+
+        async def lock(call: HookCall) -> None:
+            async def is_waiting() -> bool:
+                return bool(await call.connection.fetchval(waits))
+
+            tasks.start_soon(connection.execute, "BEGIN; LOCK TABLE dbinit_migrations")
+            await eventually_async(is_waiting)
+
+        with pytest.raises(LockTimeoutError, match=f"is locked.* in the way: pid {connection.get_server_pid()} "):
+            await project.up(hooks=Hooks(after_each=lock), connect_timeout="1s", lock_timeout="200ms")
+    await connection.execute("ROLLBACK")
+
+    assert await history(connection) == [("001", "applied"), ("002", "applied")]
