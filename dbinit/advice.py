@@ -35,6 +35,10 @@ _BY_STATE = {
     "25006": "connect to the primary (several hosts with target_session_attrs=read-write), or start in verify mode",
     "0A000": "see the manual of this server's version: it knows the statement, but cannot do this",
     "58P01": _NO_PACKAGE,
+    "2D000": (
+        "a procedure that commits cannot run inside a transaction: write -- dbinit: no-transaction into the migration,"
+        " or CALL it from DO $$ BEGIN CALL ...; COMMIT; END $$, which has a file run step by step"
+    ),
     "25001": "this statement cannot run inside a transaction, and the file is run in one: take it out of the file",
 }
 # By code, with patterns of the statement and of the message: where both are found, this is better advice.

@@ -14,8 +14,10 @@ from typing import Protocol
 
 import asyncpg
 
+from .backoff import is_connection_loss
 from .errors import NOTHING_APPLIED, DbInitError, FileChangedError, HistoryError, StatementError
 from .executor import log_note, run_statement
+from .failure import statement_error
 from .indexes import concurrent_build, index_build
 from .partitions import concurrent_detachment, finish_detachment
 from .quoting import quote_name
@@ -109,12 +111,22 @@ class Journey:
                         await self._advance(number, finished=True)
                 return number
         except DbInitError as error:
-            if done := self._progress.statements:
-                applied = f"The first {done} of {self._total} statements {'is' if done == 1 else 'are'} applied"
-                error.outcome = f"{applied}; the next start goes on there."
-            else:
-                error.outcome = NOTHING_APPLIED
+            error.outcome = self._applied
             raise
+        except asyncpg.PostgresError as error:
+            if is_connection_loss(error):
+                raise
+            failure = statement_error(error, title=f"PostgreSQL refused to record how far {self._path} has come:")
+            failure.outcome = self._applied
+            raise failure from None
+
+    @property
+    def _applied(self) -> str:
+        """What stands, whatever fails behind it."""
+        if not (done := self._progress.statements):
+            return NOTHING_APPLIED
+        applied = f"The first {done} of {self._total} statements {'is' if done == 1 else 'are'} applied"
+        return f"{applied}; the next start goes on there."
 
     async def _go(self) -> int:
         settings = _Settings()

@@ -69,7 +69,10 @@ _VERBS = {Action.APPLY: "Applied", Action.RESUME: "Applied", Action.REVERT: "Too
 
 
 class OvertakenError(Exception):
-    """Another starter holds the lock or has changed the history, or more has to be looked at: it is read again."""
+    """Another starter holds the lock or has changed the history, or more has to be looked at: it is read again.
+
+    Its cause is PostgreSQL's error where the history could not be created, as it is there already.
+    """
 
 
 class Run(NamedTuple):
@@ -266,4 +269,4 @@ def raise_if_overtaken(error: asyncpg.PostgresError, frame: Frame) -> None:
     # From the history's table; reading that tells by whom. One that is to be created cannot be read.
     is_kept_away = error.sqlstate == "55P03" and not frame.creation()
     if LOCKED in message or FENCE in message or UNUSUAL in message or created or is_kept_away:
-        raise OvertakenError from None
+        raise OvertakenError from (error if created else None)

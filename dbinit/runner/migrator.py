@@ -90,6 +90,7 @@ class Migrator:
         left = self._run.options.lock_wait
         # Usually nobody was here before, and it is enough to make sure of that in the first transaction.
         careful = not isinstance(self._request, Up) or self._request.jobs > 1 or ledger.exists
+        was_refused = False
         while True:
             plan = await plan_for(connection, self._folder, self._request, ledger, done=self._job.steps)
             for note in plan.notes:
@@ -103,10 +104,15 @@ class Migrator:
             await in_thread(check_syntax, tasks)
             try:
                 await self._carry_out(connection, ledger, tasks)
-            except OvertakenError:
+            except OvertakenError as overtaken:
                 careful = True
                 left = await self._wait(connection, left)
                 ledger = await read_ledger(connection, ledger.home, whole=takes_back(self._request))
+                if isinstance(refused := overtaken.__cause__, asyncpg.PostgresError) and not ledger.exists:
+                    # Once, whoever shares the schema may have created just that; twice, something else is in the way.
+                    if was_refused:
+                        raise await _reported(refused, connection) from None
+                    was_refused = True
             else:
                 return
 

@@ -210,6 +210,8 @@ def refusal(statement: str) -> str:
     match words:
         case ["PREPARE", "TRANSACTION"] | ["COMMIT" | "ROLLBACK", "PREPARED"]:
             return "two-phase transactions cannot be run from a script"
+        case ["DISCARD", "ALL"]:
+            return "DISCARD ALL takes from the session what dbinit needs there; use RESET ALL, DISCARD TEMP and so on"
         case ["COPY", *_] if not reads_copy_data(statement) and _COPY_OUT.search(statement):
             return "COPY to stdout has nowhere to write to; take the statement out of the file"
     return ""

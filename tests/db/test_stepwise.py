@@ -6,7 +6,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from dbinit import FileChangedError, HistoryError, Outcome, ScriptError, StatementError
+from dbinit import FileChangedError, HistoryError, Outcome, ReadOnlyDatabaseError, ScriptError, StatementError
 from tests.kit.patience import eventually_async
 from tests.kit.process import dbinit
 from tests.kit.starts import initialize
@@ -89,6 +89,14 @@ async def test_a_refused_commit_is_tried_again_as_often_as_wanted_and_counts_for
 
     assert caught.value.outcome == "The first 4 of 7 statements are applied; the next start goes on there."
     assert caplog.text.count("trying again") == 1
+
+
+async def test_a_block_that_lets_nothing_be_recorded_is_told_with_how_far_it_came(
+    database_url: str, write: Write
+) -> None:
+    with pytest.raises(ReadOnlyDatabaseError, match="refused to record how far") as caught:
+        await initialize(database_url, write("SELECT 1;\nBEGIN READ ONLY;\nSELECT 2;\nCOMMIT;\n"))
+    assert caught.value.outcome == "The first 1 of 4 statements is applied; the next start goes on there."
 
 
 async def test_a_mended_script_goes_on_where_it_failed_and_runs_nothing_twice(

@@ -8,7 +8,7 @@ import anyio
 import asyncpg
 import pytest
 
-from dbinit import ExitCode, HistoryError, LockTimeoutError, PrivilegeError
+from dbinit import ExitCode, HistoryError, LockTimeoutError, PrivilegeError, StatementError
 from dbinit.folders import Down, HookCall, Hooks
 from tests.kit.patience import eventually_async
 from tests.kit.process import finished
@@ -89,6 +89,19 @@ async def test_a_role_that_may_not_read_it_is_told_so(
     await project.up()
     project.url = server.url(database, user=role, password=WORD)
     with pytest.raises(PrivilegeError, match="permission denied for table dbinit_migrations"):
+        await project.up()
+
+
+async def test_a_database_that_never_lets_it_be_created_is_not_asked_for_ever(
+    project: Project, connection: asyncpg.Connection
+) -> None:
+    await connection.execute("""
+        CREATE FUNCTION refuse() RETURNS event_trigger LANGUAGE plpgsql AS
+            $$ BEGIN RAISE EXCEPTION 'not here' USING ERRCODE = 'duplicate_table'; END $$;
+        CREATE EVENT TRIGGER refuse ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION refuse();
+    """)
+    project.write(CHAIN)
+    with anyio.fail_after(20), pytest.raises(StatementError, match="not here"):
         await project.up()
 
 

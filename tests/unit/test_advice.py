@@ -20,6 +20,7 @@ from dbinit.advice import advise
         ("25006", "target_session_attrs=read-write"),
         ("58P01", "install the extension's package"),
         ("25001", "cannot run inside a transaction"),
+        ("2D000", "-- dbinit: no-transaction"),
     ],
 )
 def test_what_to_do_about_an_error(sqlstate: str, advice: str) -> None:

@@ -42,6 +42,11 @@ def test_two_phases_are_refused(statement: str) -> None:
     assert "two-phase" in refusal(statement)
 
 
+def test_what_would_take_the_session_from_us_is_refused() -> None:
+    assert "use RESET ALL" in refusal("discard /* it */ all")
+    assert not refusal("DISCARD TEMP")
+
+
 @pytest.mark.parametrize(
     "statement",
     [
