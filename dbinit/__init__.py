@@ -74,6 +74,10 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> object:
     """Import all of them when the first one is asked for: the command line needs few, and has its own way to them."""
     if name not in __all__:

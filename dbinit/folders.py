@@ -4,11 +4,13 @@
 """
 
 from .migrations.model import Hook
+from .migrations.preparation import Task
 from .migrations.problems import FolderError, PlanError
 from .migrations.request import Baseline, Down, Import, Redo, Repair, Up
 from .migrations.standing import Standing, Status
 from .migrations.version import Version
 from .runner.hooks import HookCall, HookError, Hooks
+from .runner.work import Standings
 
 __all__ = [
     "Baseline",
@@ -23,7 +25,9 @@ __all__ = [
     "Redo",
     "Repair",
     "Standing",
+    "Standings",
     "Status",
+    "Task",
     "Up",
     "Version",
 ]

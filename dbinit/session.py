@@ -16,4 +16,5 @@ def session_of(connection: asyncpg.Connection) -> Session:
     host, port = address if isinstance(address, tuple) else os.path.split(address)
     version = connection.get_server_version()
     number = version.major * 10000 + version.minor
-    return Session(known.database, known.user, str(host), str(port).removeprefix(".s.PGSQL."), number)
+    standard = connection.get_settings().standard_conforming_strings == "on"
+    return Session(known.database, known.user, str(host), str(port).removeprefix(".s.PGSQL."), number, standard)

@@ -70,7 +70,9 @@ NAMES = {
         "Redo",
         "Repair",
         "Standing",
+        "Standings",
         "Status",
+        "Task",
         "Up",
         "Version",
     ],
@@ -87,6 +89,7 @@ OBJECTS = [
 @pytest.mark.parametrize("module", [dbinit, dbinit.folders, dbinit.fastapi], ids=lambda module: module.__name__)
 def test_the_public_names(module: ModuleType) -> None:
     assert module.__all__ == NAMES[module.__name__]
+    assert set(module.__all__) <= set(dir(module))
     assert all(hasattr(module, name) for name in module.__all__)
 
 

@@ -14,13 +14,17 @@ __all__ = ["Context", "Note", "Session", "initial_variables"]
 
 
 class Session(NamedTuple):
-    """Where a script is run, as its variables DBNAME, USER, HOST, PORT and SERVER_VERSION_NUM have it."""
+    """Where a script is run: first what its variables DBNAME, USER, HOST, PORT and SERVER_VERSION_NUM have.
+
+    `standard_strings` is the server's `standard_conforming_strings` as the script begins.
+    """
 
     database: str
     user: str
     host: str
     port: str
     version: int
+    standard_strings: bool = True
 
     @property
     def variables(self) -> Mapping[str, str]:

@@ -79,7 +79,7 @@ class _State:
         self.context = context
         self.on_note = on_note
         self.variables = initial_variables(context)
-        self.standard_strings = True
+        self.standard_strings = context.session.standard_strings if context.session else True
         self.encoding = UTF8
         self.restricted = ""
         self.previous: Statement | None = None

@@ -282,6 +282,15 @@ async def test_an_error_behind_a_large_statement_is_found(database_url: str, wri
     assert (await failure(database_url, write(script))).line == 5
 
 
+async def test_strings_are_read_as_the_server_reads_them(
+    connection: asyncpg.Connection, database: str, database_url: str, write: Write
+) -> None:
+    await connection.execute(f"ALTER DATABASE {database} SET standard_conforming_strings = off")
+    mixed = r"INSERT INTO item VALUES (1, 'it\'s; C:\\');" + "\nSET standard_conforming_strings = on;\n"
+    await initialize(database_url, write(f"{ITEM}{mixed}" + r"INSERT INTO item VALUES (2, 'C:\');"))
+    assert await words(connection) == [(1, "it's; C:\\"), (2, "C:\\")]
+
+
 # What the server says on the way -------------------------------------------------------------------
 
 
