@@ -173,7 +173,7 @@ async def _connect_in_role(
     refusal: asyncpg.TargetServerAttributeNotMatched | None = None
     while True:
         try:
-            return await _connect_once(url, min(options.attempt_timeout(url).total_seconds(), deadline - clock()))
+            return await _connect_once(url, options.attempt_timeout(url).total_seconds(), deadline)
         except asyncpg.TargetServerAttributeNotMatched as error:
             if not refusal:
                 on_waiting()
@@ -192,14 +192,18 @@ def _final(error: ConnectError | SettingsError, attempts: int, verdict: Verdict)
     return error
 
 
-async def _connect_once(url: DatabaseUrl, limit: float) -> asyncpg.Connection:
+async def _connect_once(url: DatabaseUrl, limit: float, deadline: float) -> asyncpg.Connection:
     """Try the hosts in turn; as in libpq, each has the time of one attempt to itself, which asyncpg has for all."""
+    clock = asyncio.get_running_loop().time
     failure: Exception | None = None
     for place in _places(url):
+        left = min(limit, deadline - clock())
+        if failure and left <= _LEAST_LEFT:
+            break
         try:
             # No cache of prepared statements: behind a transaction pooler the next query may meet another process.
             connection: asyncpg.Connection = await asyncpg.connect(
-                **connect_arguments(place), timeout=max(limit, 0.001), statement_cache_size=0
+                **connect_arguments(place), timeout=max(left, 0.001), statement_cache_size=0
             )
         except asyncpg.TargetServerAttributeNotMatched as error:
             failure = error  # says more than that another host is down

@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import Iterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
 
@@ -33,6 +33,14 @@ async def test_waiting_and_pinging(silent: Initializer) -> None:
     for ask in (silent.wait(), silent.ping(0.3)):
         with anyio.fail_after(2.0), pytest.raises(ConnectError):
             await ask
+
+
+async def test_several_hosts_have_no_more_time_than_the_deadline(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        hosts = ",".join(f"127.0.0.1:{stack.enter_context(silent_peer())}" for _ in range(20))
+        patience = {"connect_timeout": LIMIT, "connect_deadline": "500ms", "retry_attempts": 0}
+        with anyio.fail_after(3.0), pytest.raises(ConnectError):
+            await Initializer(options(f"postgresql://postgres@{hosts}/x", tmp_path, **patience)).wait()
 
 
 async def test_a_server_in_another_role_is_no_sign_of_life(database_url: str, tmp_path: Path) -> None:
