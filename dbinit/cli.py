@@ -81,6 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = _parser().parse_args(arguments)
     set_up_output()
     set_up_logging(quiet=chosen.quiet)
+    code: int = ExitCode.OK
     try:
         code = _run_command(chosen)
         if sys.stdout is not None:  # which is closed where a process is started without one
@@ -88,7 +89,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # Whoever read our output has seen enough. What is left in the buffer must not be tried again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.OK
     except OSError as error:
         logger.error("the output cannot be written: %s", error.strerror)  # noqa: TRY400 - no traceback
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -109,7 +109,8 @@ def _run_command(chosen: argparse.Namespace) -> int:
             work = in_thread(_split, chosen) if chosen.command == "split" else _run(chosen, hurry)
             return runner.run(_until_signal(work, hurry))
     except DbInitError as error:
-        print_error(error, as_json=chosen.json)
+        with suppress(BrokenPipeError):  # the exit code tells it all the same
+            print_error(error, as_json=chosen.json)
         return error.exit_code
 
 

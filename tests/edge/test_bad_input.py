@@ -1,5 +1,8 @@
 """Whatever is wrong with settings, file or database: one clear error, no traceback, and nothing has changed."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -7,7 +10,7 @@ import asyncpg
 import pytest
 
 from dbinit import ExitCode
-from tests.kit.process import Finished, dbinit, finished, run_dbinit
+from tests.kit.process import Finished, dbinit, environment, finished, run_dbinit
 from tests.kit.server import PASSWORD, Server
 
 Write = Callable[[str | bytes], Path]
@@ -104,6 +107,19 @@ def test_a_new_migration_where_no_folder_can_be() -> None:
 def test_standard_output_that_cannot_write_a_character_has_it_spelt_out(write: Write) -> None:
     with dbinit("split", str(write("SELECT '\xe9\x1b[31m';")), env={"PYTHONIOENCODING": "ascii"}) as process:
         assert "SELECT '\\xe9\\x1b[31m'" in finished(process).out
+
+
+@pytest.mark.parametrize("buffered", ["", "1"])
+def test_an_error_that_nobody_reads_has_its_code(buffered: str) -> None:
+    ours, theirs = os.pipe()
+    os.close(ours)
+    command = [sys.executable, "-m", "dbinit", "--json", "--url", "mysql://x"]
+    env = environment({"PYTHONUNBUFFERED": buffered})
+    try:
+        done = subprocess.run(command, env=env, stdout=theirs, stderr=subprocess.PIPE, timeout=30, check=False)
+    finally:
+        os.close(theirs)
+    assert (done.returncode, done.stderr) == (ExitCode.USAGE, b"")
 
 
 # SQL ------------------------------------------------------------------------------------------------
