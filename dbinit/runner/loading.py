@@ -8,6 +8,7 @@ from pathlib import Path
 from dbinit.errors import SourceError
 from dbinit.migrations.folder import is_read, read_folder
 from dbinit.migrations.model import File, Folder, Format
+from dbinit.wording import one_line
 
 __all__ = ["load_folder"]
 
@@ -44,7 +45,8 @@ def load_folder(
         raise SourceError(
             f"{error.filename or path} cannot be read: {error.strerror}", advice="check the files and their permissions"
         ) from None
-    return read_folder(str(path), files, format=format, placeholders=placeholders, unfinished=unfinished)
+    # As messages, the lock's key and a hook's settings can hold it, whatever bytes are in it.
+    return read_folder(one_line(str(path)), files, format=format, placeholders=placeholders, unfinished=unfinished)
 
 
 def _files(folder: str) -> Iterator[tuple[str, str]]:

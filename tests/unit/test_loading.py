@@ -111,3 +111,14 @@ def test_a_linked_folder_is_not_looked_into(folder: Path, caplog: pytest.LogCapt
 
     assert len(load_folder(folder, None, {}).migrations) == len((FIRST, SECOND))
     assert caplog.messages == [f"{folder / 'below'} is a link to a folder, which is not looked into"]
+
+
+def test_whatever_bytes_a_folder_is_called_by_its_files_can_be_told(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"fo\xe9")
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("the names of this file system are UTF-8")
+    (folder / FIRST).write_bytes(b"SELECT 1;")
+    (migration,) = load_folder(folder, None, {}).migrations
+    assert migration.up.path.encode().endswith(rb"fo\udce9/001_one.sql")
