@@ -163,7 +163,7 @@ class _Work:
         """
         key, wait = self._key, self._options.lock_wait
         async with connect() as guard:
-            session = await has_session(self._connection, guard, self._found, self._options.home.role)
+            session = await has_session(self._connection, guard, [self._found], self._options.home.role)
             async with locked_transaction(guard, key, wait, self._step), stopping_with(guard):
                 await hold_for(guard, self._script.path)
                 self._on_try(Application(Outcome.APPLIED, self._found.statements))

@@ -1,5 +1,7 @@
 """Whether a session is ours as long as its connection, or lent by a pooler from transaction to transaction."""
 
+from collections.abc import Sequence
+
 import asyncpg
 
 from .errors import ScriptError
@@ -14,13 +16,15 @@ _PROCESS = "SELECT pg_catalog.pg_backend_pid()"
 _IN_TURN = (True, False, False, True) * 3
 
 
-async def has_session(connection: asyncpg.Connection, other: asyncpg.Connection, found: Survey, role: str = "") -> bool:
+async def has_session(
+    connection: asyncpg.Connection, other: asyncpg.Connection, found: Sequence[Survey], role: str = ""
+) -> bool:
     """Tell whether a connection keeps its session; where it does not, refuse a script that relies on that.
 
     Args:
         connection: Where the script is to be run step by step; outside of any transaction.
         other: Another connection, outside of any.
-        found: The script.
+        found: The script, and what else is run for its session.
         role: The role that the script is to be run as; it is one of the session.
 
     Raises:
@@ -28,10 +32,12 @@ async def has_session(connection: asyncpg.Connection, other: asyncpg.Connection,
     """
     if not await _is_lent(connection, other):
         return True
-    await in_thread(refuse_session, found)
+    for script in found:
+        await in_thread(refuse_session, script)
     if role:
+        path = found[0].script.path
         raise ScriptError(
-            f"{found.script.path} is run step by step, and behind a pooler no session keeps the role {role} meanwhile",
+            f"{path} is run step by step, and behind a pooler no session keeps the role {role} meanwhile",
             advice="set DBINIT_MIGRATION_URL to the server itself, or to a pool in session mode",
         )
     return False

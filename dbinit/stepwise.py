@@ -105,7 +105,7 @@ class Journey:
             async with _acting_as(self._connection, self._progress.role):
                 number = await self._go()
                 with _together_with(self._progress):
-                    async with transaction(self._connection, self._progress.role):
+                    async with transaction(self._connection, self._progress.role, reset=True):
                         if finish:
                             await finish()
                         await self._advance(number, finished=True)

@@ -112,12 +112,19 @@ class HookRunner:
         """Tell whether anything is hooked in there."""
         return bool(self._scripts.get(hook) or self._callbacks[hook])
 
+    def scripts(self, hook: Hook, task: Task) -> Sequence[Survey]:
+        """Return the files that are run there for a migration."""
+        return self._scripts.get(hook, ()) if _is_for(task) else ()
+
     async def run_alone(
         self, hook: Hook, connection: asyncpg.Connection, task: Task | None = None, error: DbInitError | None = None
     ) -> None:
-        """Do what `run` does in a transaction of its own, in which settings tell files of the error, if any."""
+        """Do what `run` does in a transaction of its own, in which settings tell files of the error, if any.
+
+        What is set in it ends with it.
+        """
         if self.has(hook):
-            async with transaction(connection, self._role):
+            async with transaction(connection, self._role, reset=True):
                 if error:
                     await connection.execute(_telling(error, task))
                 await self.run(hook, connection, task, error)
@@ -129,11 +136,10 @@ class HookRunner:
         Raises:
             StatementError: PostgreSQL refused it.
         """
-        if task.step.action in _APPLYING:
-            for script in self._scripts.get(hook, ()):
-                for number, statement in enumerate(Reader(script.script, script.context, lambda _: None), start=1):
-                    if sets_session(statement.text):
-                        await run_statement(connection, statement, number, script.statements)
+        for script in self.scripts(hook, task):
+            for number, statement in enumerate(Reader(script.script, script.context, lambda _: None), start=1):
+                if sets_session(statement.text):
+                    await run_statement(connection, statement, number, script.statements)
 
     async def run(
         self, hook: Hook, connection: asyncpg.Connection, task: Task | None = None, error: Exception | None = None
@@ -144,7 +150,7 @@ class HookRunner:
             StatementError: PostgreSQL refused a statement of a file.
             HookError: A callable has raised.
         """
-        if task and task.step.action not in _APPLYING:
+        if task and not _is_for(task):
             return
         self._whole = self._whole and hook is not Hook.BEFORE_ALL
         for script in self._scripts.get(hook, ()):
@@ -176,3 +182,7 @@ def _telling(error: DbInitError, task: Task | None) -> str:
     }
     calls = (f"pg_catalog.set_config('{name}', {quote_literal(value)}, true)" for name, value in known.items())
     return f"SELECT {', '.join(calls)}"
+
+
+def _is_for(task: Task) -> bool:
+    return task.step.action in _APPLYING

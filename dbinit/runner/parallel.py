@@ -186,20 +186,23 @@ class Parallel:
 
     async def _step_by_step(self, connection: asyncpg.Connection, task: Task, watch: Watch) -> Ran:
         async with self._connect() as beside:
-            session = await has_session(connection, beside, script_of(task), self._frame.home.role)
-            row = await self._unfinished_row(connection, task)
+            found = (script_of(task), *self._hooks.scripts(Hook.BEFORE_EACH, task))
+            session = await has_session(connection, beside, found, self._frame.home.role)
             stage = Stage(connection, beside, session, watch)
+            row = await self._unfinished_row(task, stage)
             # The statements of several scripts would be mixed up.
             return await run_steps(task, row, stage, self._run._replace(step=unheard))
 
-    async def _unfinished_row(self, connection: asyncpg.Connection, task: Task) -> Recorded:
+    async def _unfinished_row(self, task: Task, stage: Stage) -> Recorded:
+        connection = stage.connection
         known = task.step.recorded
         if known and known.id and known.state in {State.UNFINISHED, State.REVERTING}:
             self._begun[task.path] = known.id
             self._progress.tried[known.id] = task
         if task.path not in self._begun:
             number = self._next_number(task)
-            async with transaction(connection, self._frame.home.role):
+            # Where there is a session, what the hook sets is meant for the script.
+            async with transaction(connection, self._frame.home.role, reset=not stage.session):
                 await connection.execute(insertion(self._frame.home, number, Entry(task.step, begun_state(task))))
                 await self._hooks.run(Hook.BEFORE_EACH, connection, task)
             self._begun[task.path] = number

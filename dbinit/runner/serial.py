@@ -289,8 +289,7 @@ class Serial:
             self._progress.begin()
             if self._hooks.first:
                 await self._hooks.run_alone(Hook.BEFORE_ALL, self._connection)
-                await self._connection.execute(RESET)
-            ran = await run_steps(task, await self._unfinished_row(task, ledger), stage, self._run)
+            ran = await run_steps(task, await self._unfinished_row(task, ledger, stage), stage, self._run)
         self._progress.ran.append(ran)
         log_ran(ran)
 
@@ -299,7 +298,8 @@ class Serial:
         """Hold the lock on another connection."""
         key, wait = self._frame.key, self._options.lock_wait
         async with self._connect() as guard:
-            session = await has_session(self._connection, guard, script_of(task), self._frame.home.role)
+            found = (script_of(task), *self._hooks.scripts(Hook.BEFORE_EACH, task))
+            session = await has_session(self._connection, guard, found, self._frame.home.role)
             async with locked_transaction(guard, key, wait, self._step), stopping_with(guard):
                 await hold_for(guard, task.path)
                 yield Stage(self._connection, guard, session, self._watch)
@@ -319,13 +319,14 @@ class Serial:
                 raise
         return ledger
 
-    async def _unfinished_row(self, task: Task, ledger: Ledger) -> Recorded:
+    async def _unfinished_row(self, task: Task, ledger: Ledger, stage: Stage) -> Recorded:
         """Return the row of a step that has been begun, or begin it."""
         if known := _begun_row(task):
             self._progress.tried[known.id] = task
             return known
         number = self._frame.last + 1
-        async with transaction(self._connection, self._frame.home.role):
+        # Where there is a session, what the hook sets is meant for the script.
+        async with transaction(self._connection, self._frame.home.role, reset=not stage.session):
             row = insertion(self._frame.home, number, Entry(task.step, begun_state(task)))
             await self._connection.execute((self._frame.creation() if not ledger.exists else "") + row)
             self._progress.tried[number] = task

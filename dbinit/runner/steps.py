@@ -17,7 +17,7 @@ from dbinit.stepwise import Journey
 from dbinit.timeouts import LockLimit
 from dbinit.watching import Watch
 
-from .framing import RESET, Ran, Run, lock_limit_of, terms_of
+from .framing import Ran, Run, lock_limit_of, terms_of
 from .ledger import progress_of
 
 __all__ = ["Stage", "run_steps", "script_of"]
@@ -61,9 +61,9 @@ async def run_steps(task: Task, row: Recorded, stage: Stage, run: Run) -> Ran:
     """
     began = time.monotonic()
     connection, beside, session, watch = stage
-    await run.hooks.set_again(Hook.BEFORE_EACH, connection, task)
     limit = lock_limit_of(run.options, task) if session else None
     if session:
+        await run.hooks.set_again(Hook.BEFORE_EACH, connection, task)
         await connection.execute(terms_of(run.options, task, local=False))
     progress = progress_of(connection, run.options.home, row, task.step.checksum)
     watch.begin(process(connection.get_server_pid()), limit)
@@ -76,5 +76,4 @@ async def run_steps(task: Task, row: Recorded, stage: Stage, run: Run) -> Ran:
     finally:
         if progress.statements > row.statements:
             run.retries.go_on(task.path)
-    await connection.execute(RESET)
     return Ran(task, count, time.monotonic() - began)

@@ -9,8 +9,9 @@ import asyncpg
 import pytest
 from fastapi import FastAPI
 
-from dbinit import ExitCode, Outcome, ScriptError
+from dbinit import ExitCode, Initializer, Outcome, ScriptError, StatementError
 from dbinit.fastapi import lifespan
+from dbinit.folders import HookCall, Hooks
 from tests.kit.patience import eventually_async
 from tests.kit.pgbouncer import pgbouncer, skip_without_pgbouncer
 from tests.kit.process import dbinit, run_dbinit
@@ -68,6 +69,62 @@ async def test_a_folder_and_then_nothing_to_do(folder: Path, pooled_url: str) ->
 
     assert outcomes == [Outcome.APPLIED, Outcome.CURRENT]
     assert await settings_of_the_pool(pooled_url) == before
+
+
+HIDE = "SET search_path = pg_catalog;\n"
+SEES = "CREATE TABLE public.seen_{} AS SELECT current_setting('search_path') AS path;\n"
+STEPS = "-- dbinit: no-transaction\n" + "".join(map(SEES.format, range(2 * POOL)))
+
+
+async def migrate(url: str, folder: Path, hooks: Hooks | None = None) -> None:
+    async with Initializer(options(url, folder, sentinel=""), hooks=hooks):
+        pass
+
+
+async def hide(call: HookCall) -> None:
+    await call.connection.execute(HIDE)
+
+
+@pytest.mark.parametrize("migration", ["", "-- dbinit: no-transaction\n"], ids=["at once", "step by step"])
+async def test_hooks_leave_nothing_either(migration: str, tmp_path: Path, pooled_url: str) -> None:
+    before = await settings_of_the_pool(pooled_url)
+    for hook in ("before_all", "after_each", "after_all", "on_error"):
+        (tmp_path / f"{hook}.sql").write_text(HIDE)
+    (tmp_path / "001_one.sql").write_text(f"{migration}CREATE TABLE public.one ();")
+
+    await migrate(pooled_url, tmp_path)
+    assert await settings_of_the_pool(pooled_url) == before
+
+    (tmp_path / "002_two.sql").write_text(f"{migration}SELECT 1 / 0;")
+    with pytest.raises(StatementError):
+        await migrate(pooled_url, tmp_path)
+    assert await settings_of_the_pool(pooled_url) == before
+
+
+async def test_what_a_callable_sets_meets_no_step_behind_it(
+    tmp_path: Path, pooled_url: str, connection: asyncpg.Connection
+) -> None:
+    (tmp_path / "001_steps.sql").write_text(STEPS)
+    await migrate(pooled_url, tmp_path, Hooks(before_all=hide, before_each=hide))
+    seen = [await connection.fetchval(f"SELECT path FROM seen_{number}") for number in range(2 * POOL)]
+    assert set(seen) == {'"$user", public'}
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+async def test_a_file_that_sets_something_for_the_steps_behind_it_is_refused_unless_there_is_a_session(
+    jobs: int, tmp_path: Path, pooled_url: str, database_url: str, connection: asyncpg.Connection
+) -> None:
+    (tmp_path / "001_one.sql").write_text("CREATE TABLE public.one ();")
+    (tmp_path / "002_steps.sql").write_text(STEPS)
+    (tmp_path / "before_each.sql").write_text(HIDE)
+
+    with pytest.raises(ScriptError, match=r"before_each\.sql:1:1") as refused:
+        await initialize(pooled_url, tmp_path, sentinel="", jobs=jobs)
+
+    assert "behind a pooler" in str(refused.value)
+    assert await connection.fetchval("SELECT to_regclass('seen_0')") is None
+    assert (await initialize(database_url, tmp_path, sentinel="", jobs=jobs)).outcome is Outcome.APPLIED
+    assert await connection.fetchval("SELECT path FROM seen_5") == "pg_catalog"
 
 
 async def test_what_runs_beside_others_leaves_nothing_either(tmp_path: Path, pooled_url: str) -> None:
