@@ -1,14 +1,12 @@
 """Rows of text in one round trip of the simple protocol, which also works behind a transaction pooler."""
 
 import re
-from collections.abc import Sequence
 
 import asyncpg
 
-from .quoting import quote_name
 from .roles import acting_as
 
-__all__ = ["fetch_columns", "fetch_rows"]
+__all__ = ["copy_lines", "fetch_rows", "fields_of"]
 
 _ESCAPE = r"\\(.)"
 _ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
@@ -25,27 +23,20 @@ async def fetch_rows(connection: asyncpg.Connection, select: str, role: str = ""
     Raises:
         asyncpg.PostgresError: PostgreSQL refused the query.
     """
-    return await _copied(connection, f"({select})", role)
+    return [fields_of(line) for line in await copy_lines(connection, f"({select})", role)]
 
 
-async def fetch_columns(
-    connection: asyncpg.Connection, table: str, columns: Sequence[str], role: str = ""
-) -> list[list[str | None]]:
-    """Return what is in columns of a table, which takes the server half as long as a query.
+async def copy_lines(connection: asyncpg.Connection, source: str, role: str = "") -> list[str]:
+    """Return the lines of a COPY, for `fields_of`.
 
     Args:
         connection: Where, inside of a transaction or not.
-        table: The table, as SQL.
-        columns: Their names.
+        source: A table with columns, which takes the server half as long as a query, or a query in parentheses.
         role: The role that asks. Default: whoever we are.
 
     Raises:
         asyncpg.PostgresError: PostgreSQL refused that.
     """
-    return await _copied(connection, f"{table} ({', '.join(map(quote_name, columns))})", role)
-
-
-async def _copied(connection: asyncpg.Connection, source: str, role: str) -> list[list[str | None]]:
     chunks: list[bytes] = []
 
     async def collect(chunk: bytes) -> None:
@@ -55,8 +46,12 @@ async def _copied(connection: asyncpg.Connection, source: str, role: str) -> lis
     copy = f"{acting_as(role)}COPY {source} TO STDOUT"
     await connection._copy_out(copy, collect, None)  # type: ignore[attr-defined]  # noqa: SLF001
     # What a session of another database runs may be in its encoding, and comes as it is.
-    lines = b"".join(chunks).decode(errors="replace").split("\n")[:-1]
-    return [[_value(field) if "\\" in field else field for field in line.split("\t")] for line in lines]
+    return b"".join(chunks).decode(errors="replace").split("\n")[:-1]
+
+
+def fields_of(line: str) -> list[str | None]:
+    """Return the fields of a line as text, None for NULL."""
+    return [_value(field) if "\\" in field else field for field in line.split("\t")]
 
 
 def _value(field: str) -> str | None:

@@ -202,7 +202,7 @@ class Migrator:
                 f"the database has the table {sentinel}, but no history of migrations: its schema was there before",
                 advice=f"record where it stands with `python -m dbinit baseline VERSION`; {_ANYWAY}",
             )
-        return Ledger(ledger.home, ledger.fields, exists=ledger.exists, schema_exists=present.schema, looked=True)
+        return Ledger(ledger.home, ledger.lines, exists=ledger.exists, schema_exists=present.schema, looked=True)
 
 
 _ANYWAY = "set DBINIT_SENTINEL to nothing to begin anyway"

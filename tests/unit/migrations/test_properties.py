@@ -64,18 +64,24 @@ def versions(rows: Iterable[Recorded]) -> set[Version | None]:
 def stored(row: Recorded) -> list[str | None]:
     """Return a row as it comes from the table."""
     version = None if row.version is None else row.version.text
-    return ["1", "1", "0.1", version, row.name, row.kind.value, row.state.value, row.checksum, None, "1", "", "0"]
+    return ["1", version, row.name, row.kind.value, row.state.value, row.checksum, "1", "0.1", None, "1", "", "0"]
+
+
+def ledger(rows: Iterable[Iterable[str | None]]) -> Ledger:
+    """Return a history with such rows, as they are copied."""
+    lines = ["\t".join(r"\N" if field is None else field.replace("\\", r"\\") for field in row) for row in rows]
+    return Ledger(Home("public"), lines)
 
 
 @given(FOLDERS, st.data())
 def test_a_history_that_is_just_the_folder_leaves_nothing_to_do(found: dict[str, str], data: st.DataObject) -> None:
     read = folder(found)
     fields = [stored(row) for row in carried_out(plan_up(read, []), [])]
-    assert Ledger(Home("public"), fields).is_just(read)
-    place, column = data.draw(st.integers(0, len(fields) - 1)), data.draw(st.sampled_from([1, 3, 4, 5, 6, 7]))
+    assert ledger(fields).is_just(read)
+    place, column = data.draw(st.integers(0, len(fields) - 1)), data.draw(st.integers(0, 5))
     fields[place][column] = "reverted"
-    assert not Ledger(Home("public"), fields).is_just(read)
-    assert not Ledger(Home("public"), fields[1:]).is_just(read)
+    assert not ledger(fields).is_just(read)
+    assert not ledger(fields[1:]).is_just(read)
 
 
 @given(FOLDERS)
