@@ -11,7 +11,7 @@ from dbinit.durations import parse_duration
 from dbinit.timeouts import LONGEST
 
 from .model import Part, Transaction
-from .text import FileText, Span
+from .text import WHOLE, FileText, Span
 from .version import Version
 
 __all__ = ["Annotated", "Section", "read_annotations"]
@@ -58,7 +58,7 @@ class Annotated:
     @property
     def up_span(self) -> Span:
         """Where the part that applies is."""
-        return Span(0, self.down_at)
+        return WHOLE if self.down_at is None else Span(0, self.down_at)
 
     @property
     def down_span(self) -> Span:

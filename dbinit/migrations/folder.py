@@ -7,7 +7,7 @@ from dbinit.wording import one_line
 
 from . import graph
 from .detection import Detected, detect, is_read
-from .model import File, Folder, Format, Kind, Migration
+from .model import File, Folder, Format, Kind
 from .problems import NO_STATEMENT, NO_VALUE, FolderError, Problem
 from .reading import Reading
 from .text import FileText
@@ -117,13 +117,14 @@ def _counts(name: str, format: Format) -> bool:  # noqa: A002 - as above
 
 
 def _in_order(path: str, detected: Detected, reading: Reading) -> Folder:
-    kinds: dict[Kind, list[Migration]] = {kind: [] for kind in Kind}
-    for migration in reading.migrations:
-        kinds[migration.kind].append(migration)
-    by_version = {migration.version: migration for migration in kinds[Kind.VERSIONED]}
-    needs = graph.dependencies(kinds[Kind.VERSIONED])
+    versioned, repeatable, baselines = (
+        [migration for migration in reading.migrations if migration.kind is kind]
+        for kind in (Kind.VERSIONED, Kind.REPEATABLE, Kind.BASELINE)
+    )
+    by_version = {migration.version: migration for migration in versioned}
+    needs = graph.dependencies(versioned)
     versioned = [by_version[version] for version in graph.order(needs)]
-    repeatable = sorted(kinds[Kind.REPEATABLE], key=lambda migration: migration.name)
-    baselines = sorted(kinds[Kind.BASELINE], key=lambda migration: migration.version or ZERO)
+    repeatable.sort(key=lambda migration: migration.name)
+    baselines.sort(key=lambda migration: migration.version or ZERO)
     hooks = {hook: tuple(parts) for hook, parts in reading.hooks.items()}
     return Folder(path, detected.format, detected.reason, (*versioned, *repeatable), needs, tuple(baselines), hooks)

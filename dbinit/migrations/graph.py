@@ -25,8 +25,14 @@ def dependencies(migrations: Iterable[Migration]) -> Graph:
     return graph
 
 
-def order(graph: Graph) -> Iterator[Version]:
-    """Yield each version behind all that it needs, and otherwise by number; what stands in a circle is left out."""
+def order(graph: Graph) -> Iterable[Version]:
+    """Return each version behind all that it needs, and otherwise by number; what stands in a circle is left out."""
+    if all(need < version for version, needs in graph.items() for need in needs):
+        return sorted(graph)
+    return _by_needs(graph)
+
+
+def _by_needs(graph: Graph) -> Iterator[Version]:
     missing = {version: len(needs) for version, needs in graph.items()}
     needed_by: dict[Version, list[Version]] = {}
     for version, needs in graph.items():

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from .model import File, Part, Transaction, checksum_of
 from .problems import Problem
 
-__all__ = ["BYTE_ORDER_MARK", "FileText", "Span", "base_name", "holds_sql", "line_of"]
+__all__ = ["BYTE_ORDER_MARK", "WHOLE", "FileText", "Span", "base_name", "holds_sql", "line_of"]
 
 # Patterns are kept as text and compiled when first needed: most files are one part, and begin with a letter.
 _LINE_END = r"\r\n|\n|\r"
@@ -22,7 +22,7 @@ class Span(NamedTuple):
     end: int | None = None
 
 
-_WHOLE = Span()
+WHOLE = Span()
 
 
 class FileText:
@@ -72,7 +72,7 @@ class FileText:
 
     def part(self, *spans: Span, transaction: Transaction = Transaction.BY_CONTENT) -> Part:
         """Return the spans, which begin where lines begin, as one script; no span means the whole text."""
-        if not spans or spans == (_WHOLE,):
+        if not spans or spans == (WHOLE,):
             return Part(self.path, self.text, transaction)
         pieces, position = [], 0
         for span in spans:
@@ -84,7 +84,9 @@ class FileText:
 
     def checksum(self, *spans: Span) -> str:
         """Return the checksum of the spans; no span means the whole text."""
-        return checksum_of("".join([self.text[span.start : span.end] for span in spans or (_WHOLE,)]))
+        if not spans or spans == (WHOLE,):
+            return checksum_of(self.text)
+        return checksum_of("".join([self.text[span.start : span.end] for span in spans]))
 
 
 def line_of(text: str, word: str) -> int:
