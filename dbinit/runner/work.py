@@ -215,9 +215,10 @@ class FolderWork:
 
         Who looks, or goes, `back` needs more of the history, and no statement in what is still to be applied.
         """
-        loading = self._loading = self._loading or asyncio.create_task(self._load(blank=back))
         async with AsyncExitStack() as stack:
+            # In this order, as the thread that reads seldom leaves the interpreter's lock to the event loop.
             looking = asyncio.create_task(self._look(stack, whole=back))
+            loading = self._loading = self._loading or asyncio.create_task(self._load(blank=back))
             try:
                 await asyncio.wait((loading, looking), return_when=asyncio.FIRST_EXCEPTION)
                 opened = _Opened(await loading, *await looking)
