@@ -19,11 +19,12 @@ from .access import Access
 from .connector import Connector
 from .lookup import decide_by, look, settle, watch
 from .model import Applied, Outcome, Report, Script
+from .opening import takes_long
 from .planning import Decision
 from .readiness import Phase, Readiness, Step, advance, unheard
 from .runner.surroundings import Connect, Surroundings
 from .settings import InitOptions
-from .source import read_script, takes_long
+from .source import read_script
 from .threads import in_thread
 from .transaction import read_only_transaction
 

@@ -8,33 +8,22 @@ same way.
 import hashlib
 import os
 import re
-import stat
-import sys
-import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import IO
 
 from .errors import SourceError
 from .model import Script, Use
+from .opening import SET_PATH, STANDARD_INPUT, Open, is_stream, opener, readable, stamp
 
-__all__ = ["STANDARD_INPUT", "checksum", "open_script", "read_script", "takes_long"]
-
-STANDARD_INPUT = "-"
-"""The path that means standard input."""
+__all__ = ["checksum", "open_script", "read_script"]
 
 _CHUNK = 1 << 18
 _TELLING = 8  # bytes at its beginning tell what a file is
 _KEPT = 4 << 20  # bytes
-_LARGE = 1 << 20  # bytes
-_PIPE_LIMIT = 5  # seconds
 _MARK = b"\xef\xbb\xbf"
-_SET_PATH = (
-    "set MIGRATION_PATH (or --path) to the file of SQL, or to the folder of migrations; it is looked for from the"
-    " working directory"
-)
 _NAME_FILE = "name a file of SQL, seen from the working directory, or - for standard input; of a folder, name its files"
 _SET_ROOT = "set DBINIT_INCLUDE_ROOT (or --include-root) to the folder that it may read from"
 _CORRECT_PATH = "correct the path: \\i looks from the working directory, \\ir from where the script lies"
@@ -43,15 +32,6 @@ _OTHER_ENCODINGS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 # A command that names another file. As it is looked for in each chunk, the few bytes before that are kept.
 _NAMES_FILES = rb"\\(?:i|ir|include|include_relative|copy)[ \t'\"]"
 _LONGEST_NAME = 20
-
-Open = Callable[[], IO[bytes]]
-
-
-def takes_long(path: Path) -> bool:
-    """Tell whether reading takes long enough to be noticed: a large file, or what somebody has still to write."""
-    if str(path) == STANDARD_INPUT or stat.S_ISFIFO(_mode(path)):
-        return True
-    return os.path.isfile(path) and path.stat().st_size > _LARGE  # noqa: PTH113 - Path's own may raise
 
 
 def read_script(path: Path, variables: Mapping[str, str], root: Path | None = None) -> Script:
@@ -89,7 +69,7 @@ def open_script(path: Path, root: Path | None = None) -> Script:
     try:
         return _Files(path, root).main()
     except SourceError as error:
-        if error.advice == _SET_PATH:  # no setting names it
+        if error.advice == SET_PATH:  # no setting names it
             error.advice = _NAME_FILE
         raise
 
@@ -116,19 +96,10 @@ class _Files:
 
     def main(self) -> Script:
         """Read the script itself."""
-        if str(self._path) == STANDARD_INPUT:
-            with _standard_input() as stream:
-                return self._read(self._path, STANDARD_INPUT, _spooled(stream), Use.SCRIPT)
-        if stat.S_ISFIFO(_mode(self._path)):
-            with _pipe(self._path) as pipe:
-                return self._read(self._path, str(self._path), _spooled(pipe), Use.SCRIPT)
-        self._place = os.path.realpath(self._path)
-        return self._read(
-            self._path,
-            self._place,
-            partial(_open, self._path, compressed=_is_compressed(self._path, Use.SCRIPT)),
-            Use.SCRIPT,
-        )
+        if not is_stream(self._path):
+            self._place = os.path.realpath(self._path)
+        opened = opener(self._path, compressed=_is_compressed(self._path, Use.SCRIPT))
+        return self._read(self._path, self._place or str(self._path), opened, Use.SCRIPT)
 
     def seal(self) -> str:
         """Return the checksum of all that was read; what was not part of it then is not read any more.
@@ -162,7 +133,7 @@ class _Files:
             raise SourceError(f"there is no file {wanted}", advice=_CORRECT_PATH)
         if self._sealed:
             raise SourceError(f"{wanted} was not found when the script was checked", advice="start again")
-        return self._read(wanted, key, partial(_open, Path(key), compressed=_is_compressed(wanted, use)), use)
+        return self._read(wanted, key, opener(Path(key), compressed=_is_compressed(wanted, use)), use)
 
     @property
     def _home(self) -> Path:
@@ -172,7 +143,7 @@ class _Files:
     def _read(self, path: Path, key: str, opened: Open, use: Use) -> Script:
         content = _Content(path, opened)
         if content.blank and use is not Use.DATA:
-            raise SourceError(f"{path} is empty", advice=_SET_PATH)
+            raise SourceError(f"{path} is empty", advice=SET_PATH)
         self.names_others |= content.names_others
         name = os.fsencode(path.name).decode(errors="replace")  # the history is UTF-8, a file's name may be anything
         folder = Path() if key == STANDARD_INPUT else path.parent
@@ -225,9 +196,9 @@ class _Content:
 
     def _check(self, file: IO[bytes]) -> None:
         """Refuse the file if somebody has written to it since the first reading began."""
-        stamp = _stamp(file)
-        self._stamp = self._stamp or stamp
-        if stamp != self._stamp:
+        found = stamp(file)
+        self._stamp = self._stamp or found
+        if found != self._stamp:
             raise SourceError.changed(self._path)
 
 
@@ -268,33 +239,17 @@ def _chunks(path: Path, opened: Open, check: Callable[[IO[bytes]], None]) -> Ite
     Raises:
         SourceError: It cannot be read, is in another format, or was written to meanwhile.
     """
-    try:
-        with closing(opened()) as file:
-            check(file)
+    with readable(path), closing(opened()) as file:
+        check(file)
+        data = file.read(_CHUNK)
+        while len(data) < _TELLING and (more := file.read(_CHUNK)):
+            data += more
+        _refuse_other_formats(path, data)
+        data = data.removeprefix(_MARK) or file.read(_CHUNK)
+        while data:
+            yield data
             data = file.read(_CHUNK)
-            while len(data) < _TELLING and (more := file.read(_CHUNK)):
-                data += more
-            _refuse_other_formats(path, data)
-            data = data.removeprefix(_MARK) or file.read(_CHUNK)
-            while data:
-                yield data
-                data = file.read(_CHUNK)
-            check(file)
-    except FileNotFoundError:
-        raise SourceError(f"there is no file {path}", advice=_SET_PATH) from None
-    except IsADirectoryError:
-        raise SourceError(f"{path} is a folder, but a file of SQL is meant", advice=_SET_PATH) from None
-    except (OSError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise SourceError(f"{path} cannot be read: {reason}", advice="check the file and its permissions") from None
-
-
-def _stamp(file: IO[bytes]) -> tuple[int, int] | None:
-    """Return what becomes another when somebody writes to a file; None for one that is our own."""
-    if isinstance(file, _Unclosed):
-        return None
-    found = os.fstat(file.fileno())
-    return found.st_size, found.st_mtime_ns
+        check(file)
 
 
 def _refuse_other_formats(path: Path, data: bytes) -> None:
@@ -305,82 +260,5 @@ def _refuse_other_formats(path: Path, data: bytes) -> None:
             raise SourceError(f"{path} is {name}, not UTF-8", advice=_SAVE_AS_UTF8)
 
 
-def _mode(path: Path) -> int:
-    """Return what kind of file it is; 0 where that cannot be known, which is told when it is opened."""
-    try:
-        return path.stat().st_mode
-    except OSError:
-        return 0
-
-
 def _is_compressed(path: Path, use: Use) -> bool:
     return path.suffix == ".gz" and use is not Use.DATA
-
-
-def _open(path: Path, *, compressed: bool) -> IO[bytes]:
-    if not path.is_dir() and stat.S_ISCHR(path.stat().st_mode):
-        raise SourceError(f"{path} is a device, but a file of SQL is meant", advice=_SET_PATH)
-    if not compressed:
-        return path.open("rb")
-    import gzip  # noqa: PLC0415 - seldom needed
-
-    return gzip.open(path)  # type: ignore[return-value]
-
-
-@contextmanager
-def _standard_input() -> Iterator[IO[bytes]]:
-    """Open standard input without its buffer: the lock of that would be held by a thread that waits at the very end."""
-    descriptor = None
-    with suppress(OSError):  # of what somebody has put into its place
-        descriptor = sys.stdin.fileno()
-    if descriptor is None:
-        yield sys.stdin.buffer
-        return
-    with open(descriptor, "rb", buffering=0, closefd=False) as stream:
-        yield stream
-
-
-@contextmanager
-def _pipe(path: Path) -> Iterator[IO[bytes]]:
-    """Open a pipe with a name; opening it in the usual way would wait for a writer for ever.
-
-    Raises:
-        SourceError: Nobody has written to it in time.
-    """
-    import select  # noqa: PLC0415 - seldom needed
-
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    with open(descriptor, "rb") as pipe:  # noqa: PTH123 - a descriptor
-        waiting = select.poll()
-        waiting.register(pipe, select.POLLIN)
-        if not waiting.poll(_PIPE_LIMIT * 1000):
-            raise SourceError(f"{path} is a pipe, and nobody has written to it for {_PIPE_LIMIT} s", advice=_SET_PATH)
-        os.set_blocking(descriptor, True)
-        yield pipe
-
-
-def _spooled(stream: IO[bytes]) -> Open:
-    """Keep what can be read only once in a file of its own, which goes with the script."""
-    import tempfile  # noqa: PLC0415 - seldom needed
-    import weakref  # noqa: PLC0415 - seldom needed
-
-    spool = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the script
-    while data := stream.read(_CHUNK):
-        spool.write(data)
-
-    def reopen() -> IO[bytes]:
-        spool.seek(0)
-        return _Unclosed(spool)  # type: ignore[return-value]
-
-    weakref.finalize(reopen, spool.close)
-    return reopen
-
-
-class _Unclosed:
-    """A file that outlives its reader."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self.read = file.read
-
-    def close(self) -> None:
-        """Keep it open for the next reader."""

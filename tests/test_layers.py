@@ -81,7 +81,7 @@ FLOORS: dict[str, frozenset[str]] = {
         }
     ),
     "pure, on top of that": frozenset({"failure", "migrations.preparation", "settings", "validation"}),
-    "what input and output stand on": frozenset({"notices", "patience", "threads"}),
+    "what input and output stand on": frozenset({"notices", "opening", "patience", "threads"}),
     "input and output": frozenset(
         {
             "peer",

@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from dbinit import ExitCode
-from tests.kit.process import Finished, dbinit, environment, finished, run_dbinit
+from tests.kit.process import Finished, dbinit, environment, finished, run_dbinit, run_powerless, running
 from tests.kit.server import PASSWORD, Server
 
 Write = Callable[[str | bytes], Path]
@@ -96,6 +96,20 @@ def test_without_a_path_the_default_is_named(database_url: str, tmp_path: Path) 
     end = run_dbinit(env={"DATABASE_URL": database_url}, cwd=tmp_path)
 
     assert_one_error(end, ExitCode.USAGE, "there is no file scripts/init-db.sql")
+
+
+def test_standard_input_that_is_closed(database_url: str) -> None:
+    env = {"DATABASE_URL": database_url}
+    with running("sh", "-c", 'exec "$0" -m dbinit --path - <&-', sys.executable, env=env) as process:
+        assert_one_error(finished(process), ExitCode.USAGE, "standard input is closed")
+
+
+def test_a_pipe_that_may_not_be_read(database_url: str, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe, 0)
+
+    end = run_powerless("--path", str(pipe), env={"DATABASE_URL": database_url})
+    assert_one_error(end, ExitCode.USAGE, f"{pipe} cannot be read: Permission denied")
 
 
 def test_a_new_migration_where_no_folder_can_be() -> None:

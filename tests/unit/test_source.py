@@ -8,7 +8,7 @@ from typing import IO, Any
 
 import pytest
 
-from dbinit import source
+from dbinit import opening, source
 from dbinit.errors import ExitCode, SourceError
 from dbinit.model import Script
 from dbinit.source import checksum, open_script, read_script
@@ -234,7 +234,7 @@ def test_of_a_large_file_only_what_was_hashed_is_handed_on(
 ) -> None:
     monkeypatch.setattr(source, "_KEPT", 0)
     monkeypatch.setattr(source, "_CHUNK", len(FIRST))
-    monkeypatch.setattr(source, "_stamp", lambda _: None)  # as for whoever sets the times back
+    monkeypatch.setattr(source, "stamp", lambda _: None)  # as for whoever sets the times back
     file = write(tmp_path, FIRST + SECOND)
     chunks = read_script(file, {}).chunks()
     handed_on = [next(chunks)]
@@ -256,7 +256,7 @@ class Meddled(io.FileIO):
 
 def test_a_file_that_changes_while_it_is_read_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = write(tmp_path, b"SELECT 1;")
-    monkeypatch.setattr(source, "_open", lambda path, **_: Meddled(path))
+    monkeypatch.setattr(opening, "_open", lambda path, **_: Meddled(path))
     assert refusal(file).message == f"{file} was changed while it was read"
 
 
@@ -307,7 +307,7 @@ def test_standard_input_may_not_be_empty(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_pipe_that_nobody_writes_to_is_not_waited_for_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(source, "_PIPE_LIMIT", 0)
+    monkeypatch.setattr(opening, "_PIPE_LIMIT", 0)
     os.mkfifo(tmp_path / "pipe.sql")
     assert refusal(tmp_path / "pipe.sql").message.startswith(f"{tmp_path / 'pipe.sql'} is a pipe, and nobody has")
 
