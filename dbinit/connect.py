@@ -6,7 +6,7 @@ import math
 import random
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -47,6 +47,7 @@ _TCP_OPTIONS = {
 
 
 _READ_ONLY = "25006"
+_NEGOTIATION = "sslnegotiation"  # which stays asyncpg's where the certificates are seen to here
 _WRITABLE = frozenset({"any", "primary", "read-write"})
 _START_AGAIN = "start again: dbinit reads the history before it decides what is left to do"
 _UNKNOWN = "What was not committed is rolled back; whether a commit under way was reached is not known."
@@ -129,8 +130,8 @@ def connect_arguments(url: DatabaseUrl) -> dict[str, Any]:
         arguments["port"] = url.ports[0]
     _check_certificates(url)
     if driver.get("sslrootcert") == "system":
-        arguments["ssl"] = ssl.create_default_context()
-        del driver["sslrootcert"], driver["sslmode"]
+        arguments["ssl"] = _system_context(driver)
+        driver = {name: value for name, value in driver.items() if not name.startswith("ssl") or name == _NEGOTIATION}
     if driver:
         arguments["dsn"] = f"postgresql://?{urlencode(driver)}"
     return arguments
@@ -248,6 +249,25 @@ async def _pause(url: DatabaseUrl, seconds: float, *, was_down: bool) -> bool:
                 return True
             await anyio.sleep(_PROBE_EVERY)
     return False
+
+
+def _system_context(driver: Mapping[str, str]) -> ssl.SSLContext:
+    """Return what trusts the system's certificates, and does otherwise as asyncpg would, which knows files only."""
+    context = ssl.create_default_context()
+    if "sslcert" in driver:
+        context.load_cert_chain(driver["sslcert"], driver.get("sslkey"), lambda: driver.get("sslpassword", ""))
+    if "sslcrl" in driver:
+        context.load_verify_locations(driver["sslcrl"])
+        context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
+    if version := driver.get("ssl_min_protocol_version"):
+        context.minimum_version = _tls_version(version)
+    if version := driver.get("ssl_max_protocol_version"):
+        context.maximum_version = _tls_version(version)
+    return context
+
+
+def _tls_version(name: str) -> ssl.TLSVersion:
+    return ssl.TLSVersion[name.replace(".", "_")]
 
 
 def _check_certificates(url: DatabaseUrl) -> None:

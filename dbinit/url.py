@@ -52,7 +52,10 @@ _SESSION = {
         "idle_in_transaction_session_timeout",
     ]
 }
+_TLS_VERSIONS = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
 _CHOICES = {
+    "ssl_min_protocol_version": _TLS_VERSIONS,
+    "ssl_max_protocol_version": _TLS_VERSIONS,
     "sslmode": _SSL_MODES,
     "target_session_attrs": _SESSION_ATTRS,
     "load_balance_hosts": ("disable", "random"),

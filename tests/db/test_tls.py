@@ -35,9 +35,9 @@ class Site(NamedTuple):
         return path
 
     def front(
-        self, certificate: trustme.LeafCert | None, host: str = "127.0.0.1"
+        self, certificate: trustme.LeafCert | None, host: str = "127.0.0.1", clients: trustme.CA | None = None
     ) -> AbstractAsyncContextManager[Front]:
-        return tls_in_front(self.server.port, certificate, host)
+        return tls_in_front(self.server.port, certificate, host, clients)
 
     def url(self, front: Front, parameters: str = "sslmode=verify-full&sslrootcert={ca}", host: str = "") -> str:
         where = f"@{host or front.host}:{front.port}/"
@@ -54,6 +54,19 @@ async def test_verify_full_reaches_the_server_whose_certificate_it_is(site: Site
     async with site.front(site.authority.issue_cert("localhost")) as front:
         url = site.url(front, host="localhost")
         report = await initialize(url, site.script)
+
+    assert report.outcome is Outcome.APPLIED
+    assert front.encrypted == front.accepted > 0
+
+
+async def test_the_systems_certificates_go_with_one_of_our_own(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = site.folder / "client.pem"
+    site.authority.issue_cert("me@example.com").private_key_and_cert_chain_pem.write_to_path(ours)
+    monkeypatch.setenv("SSL_CERT_FILE", str(written(site.authority, site.folder)))
+    async with site.front(site.authority.issue_cert("localhost"), clients=site.authority) as front:
+        query = f"sslrootcert=system&sslcert={ours}&sslkey={ours}&sslnegotiation=postgres"
+        query += "&ssl_min_protocol_version=TLSv1.3"
+        report = await initialize(site.url(front, query, host="localhost"), site.script)
 
     assert report.outcome is Outcome.APPLIED
     assert front.encrypted == front.accepted > 0

@@ -26,7 +26,7 @@ class Front:
 
 @asynccontextmanager
 async def tls_in_front(
-    target: int, certificate: trustme.LeafCert | None, host: str = "127.0.0.1"
+    target: int, certificate: trustme.LeafCert | None, host: str = "127.0.0.1", clients: trustme.CA | None = None
 ) -> AsyncIterator[Front]:
     """Take clients as PostgreSQL does that has TLS, and pass what they say on to a server.
 
@@ -34,10 +34,14 @@ async def tls_in_front(
         target: The server's port.
         certificate: What to show to clients; None for no TLS at all.
         host: The address to listen at.
+        clients: Who has to have signed a certificate of theirs; None where they need none.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     if certificate:
         certificate.configure_cert(context)
+    if clients:
+        context.verify_mode = ssl.CERT_REQUIRED
+        clients.configure_trust(context)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         front.accepted += 1

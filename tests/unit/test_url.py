@@ -189,6 +189,7 @@ def test_what_only_libpq_can_do_is_refused_by_name(query: str, name: str) -> Non
         ("postgresql://host?ssl_mode=x", "did you mean sslmode?"),
         ("postgresql://host?geqo=off", "is unknown; settings of the server go into options="),
         ("postgresql://host?sslmode=maybe", "sslmode must be one of disable, allow, prefer"),
+        ("postgresql://host?ssl_min_protocol_version=1.2", "ssl_min_protocol_version must be one of TLSv1, TLSv1.1"),
         ("postgresql://host?target_session_attrs=best", "target_session_attrs must be one of any"),
         ("postgresql://host?connect_timeout=5s", "connect_timeout must be a whole number"),
         ("postgresql://host?keepalives_idle=-1", "keepalives_idle must be a whole number"),
