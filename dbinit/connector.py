@@ -11,7 +11,7 @@ from .backoff import is_connection_loss
 from .connect import Attempt
 from .durations import format_duration
 from .losses import Losses
-from .peer import check_role
+from .peer import check_locks, check_role
 from .readiness import Phase, Step
 from .settings import InitOptions
 from .url import DatabaseUrl
@@ -63,9 +63,10 @@ class Connector:
         """Connect as whoever may change the schema.
 
         Raises:
-            DbInitError: As `connected()`; or there is no such role.
+            DbInitError: As `connected()`; or the database has no locks, or there is no such role.
         """
         async with self.connected(self._options.migrating_url) as connection:
+            check_locks(connection)
             await check_role(connection, self._options.home.role)
             yield connection
 

@@ -260,3 +260,11 @@ class UnsupportedDatabaseError(DbInitError):
     """A database that speaks PostgreSQL's protocol, but lacks what dbinit builds upon. Nothing was applied."""
 
     exit_code = ExitCode.USAGE
+
+    @classmethod
+    def without_locks(cls, what: str) -> "UnsupportedDatabaseError":
+        """Return the error for a database without advisory locks, or with such as do nothing."""
+        return cls(
+            f"{what}; several starters would get into each other's way",
+            advice="use PostgreSQL, or a tool that was made for this database",
+        )

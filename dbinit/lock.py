@@ -11,6 +11,7 @@ work beside share another one: the lock is only had where nobody does that any m
 import hashlib
 import logging
 import random
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -51,9 +52,11 @@ OVERTAKEN = "the connection that held the migration lock was lost, and another s
 _POLL_FIRST, _POLL_MOST = 0.05, 0.5  # seconds
 _LOOK_EVERY, _SAY_EVERY = 2.0, 10.0  # seconds
 # CockroachDB has the functions, and for years they did nothing; nor is what it does to a schema whole within a
-# transaction. Others that lack advisory locks (YugabyteDB before 2025.1, Redshift) say so themselves.
-_PRETENDERS = "^CockroachDB"
-_PRETENDS = "dbinit: this database only pretends to have advisory locks"
+# transaction. Those of YugabyteDB are real from 2025.1 on (2.27 of its previews); before, a setting silences the error
+# that they are none. Others say so themselves.
+_PRETENDERS = "^CockroachDB|-YB-(2[.](1?[0-9]|2[0-6])|2024)[.]"
+_PRETENDS = "dbinit: this database only pretends to have advisory locks: "
+_MISSING = frozenset({"0A000", "42883"})  # SQLSTATEs: not supported, no such function
 
 
 def lock_key(schema: str) -> int:
@@ -72,12 +75,13 @@ def lock_or_fail(key: int) -> str:
 
 def raise_if_unsupported(error: asyncpg.PostgresError) -> None:
     """Raise `UnsupportedDatabaseError` where that is why the lock was not taken."""
-    if _PRETENDS in (getattr(error, "message", None) or ""):
-        raise UnsupportedDatabaseError(
-            "this is CockroachDB: its advisory locks do not lock in most of its versions, and it does not change a"
-            " schema as a whole within a transaction, so that several starters would get into each other's way",
-            advice="use PostgreSQL, or a tool that was made for CockroachDB",
-        ) from None
+    message = getattr(error, "message", None) or ""
+    _, pretends, version = message.partition(_PRETENDS)
+    if pretends:
+        name = re.split(r" on | \(", version, maxsplit=1)[0]
+        raise UnsupportedDatabaseError.without_locks(f"this is {name}: its advisory locks do not lock") from None
+    if error.sqlstate in _MISSING and "advisory" in message:
+        raise UnsupportedDatabaseError.without_locks(f"this database has no advisory locks: {message}") from None
 
 
 async def until_unlocked(connection: asyncpg.Connection, key: int, wait: timedelta, step: Step) -> None:
@@ -194,8 +198,9 @@ def _taken(key: int, yes: str, no: str) -> str:
     beside = f"'{_beside(key)}'::bigint"
     # Only a look whether it is free: whoever has the lock need not keep that one as well.
     nobody = f"CASE WHEN pg_catalog.pg_try_advisory_lock({beside}) THEN pg_catalog.pg_advisory_unlock({beside}) END"
+    pretends = f"pg_catalog.concat('{_PRETENDS}', pg_catalog.version())"
     return (
-        f"CASE WHEN pg_catalog.version() OPERATOR(pg_catalog.~) '{_PRETENDERS}' THEN '{_PRETENDS}'"
+        f"CASE WHEN pg_catalog.version() OPERATOR(pg_catalog.~) '{_PRETENDERS}' THEN {pretends}"
         f" WHEN NOT pg_catalog.pg_try_advisory_xact_lock('{key}'::bigint) THEN '{no}'"
         f" WHEN {nobody} THEN '{yes}' ELSE '{no}' END"
     )

@@ -6,11 +6,11 @@ from typing import Any
 
 import asyncpg
 
-from .errors import SettingsError
+from .errors import SettingsError, UnsupportedDatabaseError
 from .quoting import quote_name
 from .roles import acting_as
 
-__all__ = ["check_role", "doubt"]
+__all__ = ["check_locks", "check_role", "doubt"]
 
 
 def doubt(connection: Any) -> str:
@@ -33,6 +33,17 @@ def doubt(connection: Any) -> str:
     if not context.check_hostname:
         return "is encrypted, but the server's certificate may be for any host"
     return ""
+
+
+def check_locks(connection: asyncpg.Connection) -> None:
+    """See that it is no database that is known to lack advisory locks; the driver knows that without asking it.
+
+    Raises:
+        UnsupportedDatabaseError: It is Redshift, CockroachDB or CrateDB.
+    """
+    if not connection._server_caps.advisory_locks:  # type: ignore[attr-defined]  # noqa: SLF001 - no public way
+        what = "this is no PostgreSQL, but a database without advisory locks (Redshift, CockroachDB, CrateDB)"
+        raise UnsupportedDatabaseError.without_locks(what)
 
 
 async def check_role(connection: asyncpg.Connection, role: str) -> None:

@@ -5,14 +5,16 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
 import anyio
 import asyncpg
 import pytest
+from asyncpg import connection as driver
 
-from dbinit import ExitCode, LockTimeoutError, UnsupportedDatabaseError, lock
+from dbinit import ExitCode, LockTimeoutError, Outcome, UnsupportedDatabaseError, lock
 from dbinit.lock import lock_key
 from dbinit.readiness import Phase, Readiness, advance
 from tests.kit.databases import execute
@@ -131,10 +133,9 @@ WINDOWS = (
 OLD = AS_IF.format("current_setting(text, bool)") + (
     "current_setting(text, bool) RETURNS text LANGUAGE sql AS 'SELECT NULL'"
 )
-COCKROACH = AS_IF.format("version()") + (
-    "version() RETURNS text LANGUAGE sql"
-    " AS $$ SELECT 'CockroachDB CCL v24.1.0 (x86_64-pc-linux-gnu, built 2024/05/15 21:28:29, go1.22.2)' $$"
-)
+UNDER_THE_NAME = AS_IF.format("version()") + "version() RETURNS text LANGUAGE sql AS $$ SELECT '{}' $$"
+COCKROACH = "CockroachDB CCL v24.1.0 (x86_64-pc-linux-gnu, built 2024/05/15 21:28:29, go1.22.2)"
+YUGABYTE = "PostgreSQL {} on x86_64-pc-linux-gnu, compiled by clang version 17.0.6, 64-bit"
 
 
 @pytest.mark.parametrize(("pretence", "interval", "idle"), [("", "500ms", "5"), (WINDOWS, "0", "0"), (OLD, "0", "5")])
@@ -152,16 +153,50 @@ async def test_a_server_that_cannot_notice_an_end_is_not_asked_to(
 
 
 @pytest.mark.parametrize("is_folder", [False, True], ids=["file", "folder"])
-async def test_a_database_that_only_pretends_to_lock_is_refused(
+@pytest.mark.parametrize(
+    ("pretence", "said"),
+    [
+        # PostgreSQL under a false name: the others are not to be had here, and their names are all that is looked at.
+        (UNDER_THE_NAME.format(COCKROACH), "this is CockroachDB CCL v24.1.0: its advisory locks do not lock; several"),
+        (UNDER_THE_NAME.format(YUGABYTE.format("11.2-YB-2024.1.3.0-b105")), "this is PostgreSQL 11.2-YB-2024.1.3.0-b1"),
+        (UNDER_THE_NAME.format(YUGABYTE.format("15.2-YB-2.25.1.0-b381")), "this is PostgreSQL 15.2-YB-2.25.1.0-b381:"),
+        (
+            "SET allow_system_table_mods = on; ALTER FUNCTION pg_try_advisory_xact_lock(bigint) RENAME TO none",
+            "this database has no advisory locks: function pg_catalog.pg_try_advisory_xact_lock(bigint) does not exist",
+        ),
+    ],
+    ids=["cockroach", "yugabyte", "preview", "missing"],
+)
+async def test_a_database_without_locks_is_refused(
+    pretence: str,
+    said: str,
     is_folder: bool,  # noqa: FBT001 - a parameter of pytest
     connection: asyncpg.Connection,
     database_url: str,
     tmp_path: Path,
 ) -> None:
-    # PostgreSQL under a false name: there is no CockroachDB here, and its name is all that is looked at.
-    await connection.execute(COCKROACH)
+    await connection.execute(pretence)
     (tmp_path / "001_item.sql").write_text(SCRIPT)
-    with pytest.raises(UnsupportedDatabaseError, match="its advisory locks do not lock") as caught:
+    with pytest.raises(UnsupportedDatabaseError, match=re.escape(said)) as caught:
         await initialize(database_url, tmp_path if is_folder else tmp_path / "001_item.sql")
     assert caught.value.exit_code == ExitCode.USAGE
     assert await connection.fetchval("SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace") == 0
+
+
+@pytest.mark.parametrize("version", ["15.12-YB-2025.1.0.1-b3", "15.12-YB-2.27.0.0-b246"])
+async def test_a_yugabyte_whose_locks_lock_is_let_through(
+    version: str, connection: asyncpg.Connection, database_url: str, write: Write
+) -> None:
+    await connection.execute(UNDER_THE_NAME.format(YUGABYTE.format(version)))
+    assert (await initialize(database_url, write(SCRIPT))).outcome is Outcome.APPLIED
+
+
+@pytest.mark.parametrize("sign", ["padb_revision", "crdb_version"])
+async def test_what_the_driver_knows_to_have_no_locks_is_refused_before_it_is_asked_anything(
+    sign: str, database_url: str, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detect = driver._detect_server_capabilities  # type: ignore[attr-defined]  # noqa: SLF001
+    signed = SimpleNamespace(**{sign: "1"})  # as Redshift and CockroachDB greet
+    monkeypatch.setattr(driver, "_detect_server_capabilities", lambda version, _: detect(version, signed))
+    with pytest.raises(UnsupportedDatabaseError, match="without advisory locks"):
+        await initialize(database_url, write(SCRIPT))
