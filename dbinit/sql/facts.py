@@ -68,15 +68,16 @@ _BLANKS = f"{_GAP}++"
 _CONCURRENTLY = re.compile(
     rf"(?:create{_BLANKS}(?:unique{_BLANKS})?index|drop{_BLANKS}index|reindex\b[^;]*?){_BLANKS}concurrently\b"
     rf"|reindex{_GAP}*+\([^)]*\bconcurrently\b|reindex{_GAP}*+\([^)]*\){_GAP}*+(?:schema|database|system)\b"
-    rf"|alter{_BLANKS}table\b.*\bdetach{_BLANKS}partition\b.*\bconcurrently{_GAP}*\Z"
+    rf"|alter{_BLANKS}table{_BLANKS}(?:if{_BLANKS}exists{_BLANKS})?(?:only{_BLANKS})?{_TABLE}(?:{_GAP}|\*)*+"
+    rf"detach{_BLANKS}partition{_BLANKS}{_TABLE}{_GAP}*+concurrently{_GAP}*\Z"
     rf"|alter{_BLANKS}database\b.*\bset{_BLANKS}tablespace\b",
     re.IGNORECASE | re.DOTALL,
 )
 # What speaks with the publisher; a change of the publications does unless it is told not to.
 _SUBSCRIPTION = re.compile(
-    rf"alter{_BLANKS}subscription\b.*?(?:\brefresh{_BLANKS}(?:publication|sequences)\b"
-    rf"|\b(?:set|add|drop){_BLANKS}publication\b(?!.*\brefresh{_GAP}*={_GAP}*'?(?:false|off|0)\b)"
-    rf"|\bset{_GAP}*\([^)]*\b(?:failover|two_phase)\b)",
+    rf"alter{_BLANKS}subscription{_BLANKS}{_TABLE}{_GAP}*+(?:refresh{_BLANKS}(?:publication|sequences)\b"
+    rf"|(?:set|add|drop){_BLANKS}publication\b(?!.*\brefresh{_GAP}*={_GAP}*'?(?:false|off|0)\b)"
+    rf"|set{_GAP}*+\([^)]*\b(?:failover|two_phase)\b)",
     re.IGNORECASE | re.DOTALL,
 )
 _COMMITS = re.compile(rf"\b(?:commit|rollback)(?:{_BLANKS}and{_BLANKS}(?:no{_BLANKS})?chain)?\Z", re.IGNORECASE)

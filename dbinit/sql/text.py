@@ -15,11 +15,12 @@ _LINE_END = re.compile(r"\r\n|\n|\r")
 _WIDEST = 160
 # The literal behind the word PASSWORD is a secret, whoever wrote it into the file. Backslashes mean something in
 # E'...' only; a literal may go on behind a line end; one that is never closed goes on to the end of the text.
+# Nothing is looked for further than a thousand characters, so that a text which says it over and over takes no longer.
 _GO_ON = r"[ \t\v\f]*[\r\n]\s*"
 _PLAIN, _ESCAPED = r"'(?:[^']|'')*+'?+", r"'(?:[^'\\]|''|\\.)*+'?+"
 _PASSWORD = re.compile(
     # Without a blank between, it is the end of a literal ('password') or English (a password's length).
-    r"(?P<before>\bPASSWORD(?:\s|--[^\r\n]*|/\*.*?\*/)++)"
+    r"(?P<before>\bPASSWORD(?:\s|--[^\r\n]{0,1000}|/\*.{0,1000}?\*/)++)"
     rf"(?P<secret>''(?!')[^']*''|E{_ESCAPED}(?:{_GO_ON}{_ESCAPED})*|(?:U&)?{_PLAIN}(?:{_GO_ON}{_PLAIN})*"
     r"|\$(?P<tag>\w*)\$.*?(?:\$(?P=tag)\$|\Z))",
     re.IGNORECASE | re.DOTALL,
@@ -28,7 +29,7 @@ _HIDDEN = f"'{MASK}'"
 
 # Within a literal: what CREATE SUBSCRIPTION and dblink connect with.
 _CONNECTION_PASSWORD = re.compile(
-    r"(?P<before>\bpassword\s*=\s*(?=[^\s(]+(?:[\s']|\Z))|://[^\s:/@']*:(?=[^\s'@]*@))"
+    r"(?P<before>\bpassword\s*=\s*(?=[^\s(]{1,1000}(?:[\s']|\Z))|://[^\s:/@']*:(?=[^\s'@]{0,1000}@))"
     r"(?P<secret>''(?:[^'\\]|\\.)*+''|[^\s'@]+)",
     re.IGNORECASE,
 )
