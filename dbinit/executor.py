@@ -24,6 +24,7 @@ from .sql.reader import Reader
 from .sql.statement import Result, Statement, Wanted, unrunnable
 from .sql.survey import Survey
 from .sql.text import hide_passwords
+from .transaction import stopping_with
 
 __all__ = ["execute_for", "log_note", "place_of", "run_script", "run_statement"]
 
@@ -215,8 +216,10 @@ class _Run:
             for chunk in data:
                 yield chunk
 
-        # The public copy_to_table() builds a statement of its own; the script's is to be sent as it stands.
-        await self._connection._copy_in(statement, sent(), None)  # type: ignore[attr-defined]  # noqa: SLF001
+        # The driver, while it waits until it may write on, does not hear that the connection is lost.
+        async with stopping_with(self._connection, "it was closed while data were copied"):
+            # The public copy_to_table() builds a statement of its own; the script's is to be sent as it stands.
+            await self._connection._copy_in(statement, sent(), None)  # type: ignore[attr-defined]  # noqa: SLF001
 
     def _adapt(self, elapsed: float) -> None:
         within = int(len(self._before) * _SLOW / elapsed) if elapsed else _MOST

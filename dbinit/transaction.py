@@ -79,8 +79,14 @@ async def is_standby(connection: asyncpg.Connection) -> bool:
 
 
 @asynccontextmanager
-async def stopping_with(guard: asyncpg.Connection) -> AsyncIterator[None]:
-    """Stop the body when a connection beside is lost, as what that one held is lost with it.
+async def stopping_with(
+    connection: asyncpg.Connection, reason: str = "the connection that held the migration lock was closed"
+) -> AsyncIterator[None]:
+    """Stop the body when a connection is lost.
+
+    Args:
+        connection: The connection: one beside, as what it held is lost with it, or one that is written to.
+        reason: What to say then.
 
     Raises:
         asyncpg.ConnectionDoesNotExistError: It was lost.
@@ -90,13 +96,13 @@ async def stopping_with(guard: asyncpg.Connection) -> AsyncIterator[None]:
         def stop(_: object) -> None:
             scope.cancel()
 
-        guard.add_termination_listener(stop)
+        connection.add_termination_listener(stop)
         try:
             yield
         finally:
-            guard.remove_termination_listener(stop)
+            connection.remove_termination_listener(stop)
     if scope.cancelled_caught:
-        raise asyncpg.ConnectionDoesNotExistError("the connection that held the migration lock was closed")
+        raise asyncpg.ConnectionDoesNotExistError(reason)
 
 
 @asynccontextmanager

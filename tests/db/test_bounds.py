@@ -1,10 +1,12 @@
 """Whatever asks a database that says nothing gives up in time: waiting, pinging, pools."""
 
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 import anyio
 import asyncpg
@@ -12,6 +14,7 @@ import pytest
 from fastapi import HTTPException
 
 from dbinit import ConnectError, Initializer
+from dbinit.access import Access
 from dbinit.fastapi import connection
 from dbinit.transaction import rollback
 from tests.kit.faulty import FaultyProxy
@@ -84,11 +87,24 @@ async def test_a_pool_whose_line_freezes_takes_back_what_it_lent_and_closes(
                 other.terminate()
 
 
-async def test_a_pools_connections_have_keepalives(database_url: str, tmp_path: Path) -> None:
-    chosen = options(f"{database_url}?keepalives_idle=7", tmp_path)
-    async with Initializer(chosen).pool() as pool, pool.acquire() as lent:
-        transport = lent._transport  # type: ignore[attr-defined]  # noqa: SLF001 - asyncpg offers no public way
-        sock = transport.get_extra_info("socket")
-        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
-        if hasattr(socket, "TCP_KEEPIDLE"):
-            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 7
+@pytest.mark.skipif(sys.platform != "linux", reason="others call the options otherwise, or lack them")
+@pytest.mark.parametrize(("parameters", "idle"), [("", 10), ("?keepalives_idle=7", 7)])
+async def test_connections_and_pools_have_keepalives(
+    parameters: str, idle: int, database_url: str, tmp_path: Path
+) -> None:
+    chosen = options(f"{database_url}{parameters}", tmp_path)
+    access = Access()
+    async with (
+        access.connection(chosen.url, chosen, print) as own,
+        access.pool(chosen.url, 10) as pool,
+        pool.acquire() as lent,
+    ):
+        assert [keepalives(opened) for opened in (own, lent)] == [(1, idle, 5, 3, 25_000)] * 2
+    await access.close()
+
+
+def keepalives(opened: Any) -> tuple[int, ...]:
+    sock = opened._transport.get_extra_info("socket")  # noqa: SLF001 - asyncpg offers no public way
+    names = ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT", "TCP_USER_TIMEOUT")
+    values = [sock.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) for name in names]
+    return (sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE), *values)

@@ -31,6 +31,7 @@ INSERT INTO item VALUES (1);
 GATE = 4711
 GATED = f"{SCRIPT}SELECT pg_advisory_xact_lock({GATE});\n"
 """A script that waits in its last statement for as long as a test wants it to."""
+COPY = "COPY item FROM stdin;\n"
 STEPS = """\
 CREATE TABLE item (id int);
 INSERT INTO item VALUES (1);
@@ -66,6 +67,36 @@ def pair() -> Iterator[Pair]:
 
 def losses(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [message for message in caplog.messages if message.endswith("; connecting again")]
+
+
+async def test_a_connection_that_is_lost_while_data_jam_is_noticed(
+    line: FaultyProxy, far_url: str, write: Write, connection: asyncpg.Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = 40_000
+    data = "".join(f"{number}\t{'x' * 1000}\n" for number in range(rows))
+    initializer = Initializer(options(far_url, write(f"CREATE TABLE item (id int, word text);\n{COPY}{data}\\.\n")))
+
+    async def jams() -> bool:
+        used = initializer._access._used  # noqa: SLF001 - what the driver holds back, nobody else knows
+        return any(lent._transport.get_write_buffer_size() for lent in used)  # type: ignore[attr-defined]  # noqa: SLF001
+
+    async def has_begun() -> bool:
+        return line.to_server > 1_000_000
+
+    line.delay = 0.005
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(initializer.initialize)
+            await eventually_async(has_begun)
+            line.freeze()
+            await eventually_async(jams)
+            line.delay = 0.0
+            line.cut()
+            line.thaw()
+    await initializer.close()
+
+    assert len(losses(caplog)) == 1
+    assert await connection.fetchval("SELECT count(*) FROM item") == rows
 
 
 async def said(caplog: pytest.LogCaptureFixture, text: str) -> None:
