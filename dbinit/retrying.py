@@ -43,9 +43,12 @@ class Retries:
         self._most = most
         self._failures: Counter[str] = Counter()
 
-    def has_failed(self, key: str) -> bool:
-        """Tell whether a script got into another's way before."""
-        return self._failures[key] > 0
+    def wants_care(self, key: str) -> bool:
+        """Tell whether a script is to be run with care at once: it got into another's way before, or has one try only.
+
+        Run as one message, it would wait for a lock once more before the statement is known that does not get it.
+        """
+        return self._failures[key] > 0 or not self._most
 
     def is_due(self, error: BaseException, key: str) -> bool:
         """Tell whether another try may help against an error, and is left."""

@@ -215,7 +215,7 @@ class Serial:
 
     def _is_easy(self, task: Task) -> bool:
         """Whether nothing is expected to come between the statements of a step."""
-        return not self._hooks.beside and not self._retries.has_failed(task.path)
+        return not self._hooks.beside and not self._retries.wants_care(task.path)
 
     def _watch_for(self, task: Task) -> None:
         self._watch.begin(holding(self._frame.key), lock_limit_of(self._options, task))

@@ -179,3 +179,23 @@ async def test_settings_of_one_that_failed_do_not_reach_the_hook_for_it(
     with pytest.raises(StatementError):
         await project.up()
     assert await connection.fetchval("SELECT who FROM one") == "postgres"
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+async def test_a_try_that_gets_no_lock_waits_twice_at_most_until_the_statement_is_known(
+    retries: int, project: Project, connection: asyncpg.Connection
+) -> None:
+    await connection.execute(
+        "CREATE SEQUENCE waits; CREATE FUNCTION wait() RETURNS int LANGUAGE plpgsql AS"
+        " $$ BEGIN PERFORM nextval('waits'); RAISE 'busy' USING ERRCODE = '55P03'; END $$"
+    )
+    project.write(
+        {"001_one.sql": "CREATE TABLE one (id int);\nINSERT INTO one VALUES (1);\nINSERT INTO one SELECT wait();"}
+    )
+
+    with pytest.raises(StatementError) as caught:
+        await project.up(lock_retries=retries)
+
+    assert caught.value.line == 3
+    # With another try left, the first one ends with its message.
+    assert await connection.fetchval("SELECT last_value FROM waits") == 2 + retries
