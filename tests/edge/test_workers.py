@@ -146,3 +146,20 @@ def test_two_of_the_codes_end_gunicorn(
         # Where its workers fail at the same moment, gunicorn trips over its own feet and ends with 1.
         assert service.process.wait(15) in {code, 1}, service.process.err
         assert f"exited with code {code}" in service.process.err
+
+
+def test_uvicorn_ends_with_success_where_no_worker_reaches_the_database(script: Path, tmp_path: Path) -> None:
+    env = {"DATABASE_URL": f"postgresql://x@127.0.0.1:{dead_port()}/x", "DB_RETRY_ATTEMPTS": "1"}
+    with served("uvicorn", tmp_path, script, **env) as service:
+        # Its own sign of a start that failed is 3, too, and its parent's code says nothing of it.
+        assert service.process.wait(15) == 0, service.process.err
+        assert "was not reached" in service.process.err
+
+
+def test_uvicorn_begins_workers_again_that_end_with_another_code(
+    database_url: str, script: Path, tmp_path: Path
+) -> None:
+    env = {"DATABASE_URL": database_url, "DBINIT_MODE": "verify", "DBINIT_LOCK_WAIT": "0"}
+    with served("uvicorn", tmp_path, script, **env) as service:
+        eventually(lambda: len(service.pids) > 3, say=lambda: service.process.err)
+        assert service.process.popen.poll() is None
