@@ -60,8 +60,8 @@ class Line(NamedTuple):
 def vanishing(server: Server, database: str) -> Iterator[Line]:
     """Lay a line to a server; skip the test where that is not allowed."""
     with ExitStack() as stack:
-        near, far = (stack.enter_context(running("unshare", "--net", "sleep", "600")) for _ in range(2))
         try:
+            near, far = (stack.enter_context(running("unshare", "--net", "sleep", "600")) for _ in range(2))
             _set_up(near, far)
         except (OSError, subprocess.CalledProcessError):
             pytest.skip("NOT PROVED ON A LINE THAT VANISHES: it takes Linux, iproute2 and root's rights")
