@@ -32,6 +32,7 @@ _UNUSABLE = re.compile(r"[\"$`\\:\n]")
 _GATE_LIMIT = 90.0
 _START_LIMIT = 60
 _STOP_LIMIT = 30
+_PORT = 5432  # of a socket in a folder of its own
 # A socket's path may have 107 characters at most; `/.s.PGSQL.5432` needs 14 of them.
 _LONGEST_FOLDER = 90
 
@@ -52,7 +53,7 @@ async def embedded_server(folder: Path) -> AsyncIterator[DatabaseUrl]:
             await anyio.to_thread.run_sync(_release, await start)
         raise
     try:
-        yield DatabaseUrl(hosts=(str(server.sockets),), ports=(5432,), user="postgres", database="postgres")
+        yield DatabaseUrl(hosts=(str(server.sockets),), ports=(_PORT,), user="postgres", database="postgres")
     finally:
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(_release, server)
@@ -195,6 +196,7 @@ def _write_settings(server: _Server) -> None:
     _make_private(server.sockets, server.account)
     settings = {
         "listen_addresses": "",
+        "port": str(_PORT),  # or the server takes that of PGPORT
         "unix_socket_directories": str(server.sockets),
         "unix_socket_permissions": "0700",
         "extension_control_path": f"$system:{share}",

@@ -5,7 +5,6 @@ import shutil
 import signal
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -136,16 +135,14 @@ def test_a_file_where_its_folder_should_be(write: Write) -> None:
     assert f"no server can be kept in {path}: File exists" in end.err
 
 
-def test_starters_at_once_share_one_server(folder: Path, write: Write) -> None:
-    env = settings(folder, write(SCRIPT))
-    began = time.monotonic()
+def test_starters_at_once_share_one_server_whatever_port_others_have(folder: Path, write: Write) -> None:
+    env = {**settings(folder, write(SCRIPT)), "PGPORT": "1"}
     with dbinit(env=env) as one, dbinit(env=env) as two, dbinit(env=env) as three:
         ends = [finished(process, 60) for process in (one, two, three)]
 
     assert [end.code for end in ends] == [0, 0, 0], ends
     assert sum("Applied " in end.err for end in ends) == 1
     assert not is_running(folder)
-    assert time.monotonic() - began < 60
 
 
 @pytest.mark.parametrize("name", ["a:b", 'a"b', "a$b", "a\\b"])
