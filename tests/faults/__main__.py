@@ -4,6 +4,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
 from dbinit.embedded import installed_binaries
+from tests.kit.memory import use_memory
 from tests.kit.pgbouncer import pgbouncer_program
 from tests.kit.server import Server
 
@@ -24,6 +25,7 @@ CAMPAIGNS = (KILLS, CUTS, COMMITS, CRASHES, PROMOTIONS, STRAGGLERS, CROWDS, POOL
 def main() -> None:
     """Play what is asked for; the first round that goes wrong is shown, with how to see it again."""
     arguments = _arguments()
+    use_memory()
     be_quiet()
     if arguments.guards:
         _try_guards()
