@@ -154,12 +154,3 @@ def test_uvicorn_ends_with_success_where_no_worker_reaches_the_database(script: 
         # Its own sign of a start that failed is 3, too, and its parent's code says nothing of it.
         assert service.process.wait(15) == 0, service.process.err
         assert "was not reached" in service.process.err
-
-
-def test_uvicorn_begins_workers_again_that_end_with_another_code(
-    database_url: str, script: Path, tmp_path: Path
-) -> None:
-    env = {"DATABASE_URL": database_url, "DBINIT_MODE": "verify", "DBINIT_LOCK_WAIT": "0"}
-    with served("uvicorn", tmp_path, script, **env) as service:
-        eventually(lambda: len(service.pids) > 3, say=lambda: service.process.err)
-        assert service.process.popen.poll() is None
