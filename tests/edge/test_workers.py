@@ -144,7 +144,7 @@ def test_two_of_the_codes_end_gunicorn(
     chosen = {name: text.format(dead=dead_port(), url=database_url) for name, text in env.items()}
     with served("gunicorn", tmp_path, script, **chosen) as service:
         # Where its workers fail at the same moment, gunicorn trips over its own feet and ends with 1.
-        assert service.process.wait(15) in {code, 1}, service.process.err
+        assert service.process.wait() in {code, 1}, service.process.err
         assert f"exited with code {code}" in service.process.err
 
 
@@ -152,5 +152,5 @@ def test_uvicorn_ends_with_success_where_no_worker_reaches_the_database(script: 
     env = {"DATABASE_URL": f"postgresql://x@127.0.0.1:{dead_port()}/x", "DB_RETRY_ATTEMPTS": "1"}
     with served("uvicorn", tmp_path, script, **env) as service:
         # Its own sign of a start that failed is 3, too, and its parent's code says nothing of it.
-        assert service.process.wait(15) == 0, service.process.err
+        assert service.process.wait() == 0, service.process.err
         assert "was not reached" in service.process.err

@@ -42,14 +42,14 @@ class Process:
     def err(self) -> str:
         return (self.folder / "err").read_text(errors="replace")
 
-    def wait(self, limit: float = 30.0) -> int:
+    def wait(self, limit: float = 40.0) -> int:
         """Return the exit code; a signal's is negative."""
         return self.popen.wait(limit)
 
     def send(self, number: signal.Signals) -> None:
         self.popen.send_signal(number)
 
-    def wait_for(self, text: str, limit: float = 20.0) -> None:
+    def wait_for(self, text: str, limit: float = 40.0) -> None:
         """Wait until the process has printed `text`."""
         eventually(
             lambda: text in self.err or text in self.out, limit, lambda: f"{text!r} not in:\n{self.err}{self.out}"

@@ -81,7 +81,7 @@ class Serving:
     def get(self, path: str) -> httpx.Response:
         return get(self.url + path)
 
-    def until(self, path: str, status: int, limit: float = 20.0) -> httpx.Response:
+    def until(self, path: str, status: int, limit: float = 40.0) -> httpx.Response:
         """Ask until the answer has this status; return it."""
         eventually(lambda: self.get(path).status_code == status, limit, lambda: self.get(path).text + self.process.err)
         return self.get(path)
