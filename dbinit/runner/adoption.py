@@ -1,10 +1,11 @@
 """Reads the history that another tool keeps in the database, to take it over."""
 
-import logging
 from typing import NamedTuple
 
 import asyncpg
 
+from dbinit.errors import HistoryError
+from dbinit.history import find
 from dbinit.migrations.adoption import adopt
 from dbinit.migrations.foreign import LAYOUTS, NAMES, owner_of
 from dbinit.migrations.history import State
@@ -19,9 +20,7 @@ from dbinit.wording import counted
 
 from .ledger import Ledger
 
-__all__ = ["UNUSUAL", "fresh_or_fail", "other_histories", "plan_import", "warn_of_others"]
-
-logger = logging.getLogger("dbinit")
+__all__ = ["UNUSUAL", "fresh_or_fail", "look_around", "plan_import"]
 
 UNUSUAL = "dbinit: this asks for a closer look"
 """What the server says, as the text of an invalid number, where `fresh_or_fail` fails."""
@@ -95,19 +94,38 @@ async def plan_import(connection: asyncpg.Connection, folder: Folder, ledger: Le
     return Plan(tuple(steps), (f"{found} is the history of {owner.value}, with {applied} applied",))
 
 
-async def other_histories(connection: asyncpg.Connection) -> list[str]:
+async def look_around(connection: asyncpg.Connection, ledger: Ledger, sentinel: str) -> Ledger:
+    """Refuse a database that has a schema already, and no history; return the history with whether its schema is there.
+
+    Args:
+        connection: Where, outside of any transaction.
+        ledger: Our own history, which is empty.
+        sentinel: The table that means that the schema is there; empty where nothing is refused.
+
+    Raises:
+        HistoryError: That table is there, or another tool's history.
+    """
+    present = await find(connection, ledger.home, sentinel)
+    if sentinel and (others := await _other_histories(connection)):
+        raise HistoryError(
+            f"another tool keeps a history in this database ({', '.join(others)}), and dbinit has none",
+            advice=f"take it over with `python -m dbinit import`; {_ANYWAY}",
+        )
+    if present.sentinel:
+        raise HistoryError(
+            f"the database has the table {sentinel}, but no history of migrations: its schema was there before",
+            advice=f"record where it stands with `python -m dbinit baseline VERSION`; {_ANYWAY}",
+        )
+    return Ledger(ledger.home, ledger.lines, exists=ledger.exists, schema_exists=present.schema, looked=True)
+
+
+_ANYWAY = "set DBINIT_SENTINEL to nothing to begin anyway"
+
+
+async def _other_histories(connection: asyncpg.Connection) -> list[str]:
     """Return which tables of other tools' histories there are, with whose they are."""
     owners = [(owner_of(found.name, found.columns), found) for found in await _tables(connection, "")]
     return [f"{found} of {_name(owner)}" for owner, found in owners if owner]
-
-
-async def warn_of_others(connection: asyncpg.Connection, ledger: Ledger) -> None:
-    """Say in the log that another tool has a history of the database, where dbinit has none."""
-    if not ledger.rows and (others := await other_histories(connection)):
-        logger.warning(
-            "Another tool keeps a history in this database (%s), and dbinit has none: take it over with import",
-            ", ".join(others),
-        )
 
 
 def fresh_or_fail(schema: str, sentinel: str) -> str:

@@ -4,7 +4,7 @@ import asyncpg
 
 from dbinit.migrations.model import Folder
 from dbinit.migrations.preparation import Task, prepare
-from dbinit.migrations.request import Request
+from dbinit.migrations.request import Request, Up
 from dbinit.model import MigrationRun
 from dbinit.retrying import Retries
 from dbinit.session import session_of
@@ -12,6 +12,7 @@ from dbinit.settings import InitOptions
 from dbinit.sql.context import Context
 from dbinit.threads import in_thread
 
+from .adoption import look_around
 from .framing import Run
 from .hooks import HookRunner, Hooks
 from .job import Job
@@ -73,5 +74,7 @@ async def planned(
         DbInitError: It cannot be done.
     """
     plan = await plan_for(connection, folder, request, ledger)
+    if plan.steps and not ledger.rows and isinstance(request, Up):
+        await look_around(connection, ledger, options.sentinel)
     context = Context(options.variables, session_of(connection))
     return await in_thread(prepare, plan.steps, folder.format, context)

@@ -9,9 +9,8 @@ from functools import partial
 import asyncpg
 
 from dbinit.backoff import is_connection_loss
-from dbinit.errors import ConnectionLostError, DbInitError, HistoryError, ReadOnlyDatabaseError
+from dbinit.errors import ConnectionLostError, DbInitError, ReadOnlyDatabaseError
 from dbinit.failure import statement_error
-from dbinit.history import find
 from dbinit.lock import lock_key, until_unlocked
 from dbinit.migrations.model import Folder, Hook
 from dbinit.migrations.plan import Action, Plan, Step
@@ -23,7 +22,7 @@ from dbinit.threads import in_thread
 from dbinit.transaction import is_standby, rollback
 from dbinit.wording import counted
 
-from .adoption import other_histories, plan_import
+from .adoption import look_around, plan_import
 from .checking import check_syntax
 from .framing import RESET, OvertakenError, Progress, Run, outcome_of
 from .hooks import HookRunner, Hooks
@@ -99,7 +98,8 @@ class Migrator:
                 await self._conclude(connection)
                 return
             if careful and not ledger.rows:
-                ledger = await self._look_around(connection, ledger)
+                sentinel = "" if isinstance(self._request, Baseline | Import) else self._run.options.sentinel
+                ledger = await look_around(connection, ledger, sentinel)
             tasks = await in_thread(prepare, plan.steps, self._folder.format, self._context)
             await in_thread(check_syntax, tasks)
             try:
@@ -183,29 +183,6 @@ class Migrator:
         began = time.monotonic()
         await until_unlocked(connection, lock_key(self._run.options.history_schema), left, self._run.step)
         return max(left - timedelta(seconds=time.monotonic() - began), timedelta())
-
-    async def _look_around(self, connection: asyncpg.Connection, ledger: Ledger) -> Ledger:
-        """Refuse to apply the first migration to a database that has a schema already, and no history.
-
-        Return the history with whether the schema for it is there.
-        """
-        sentinel = self._run.options.sentinel
-        present = await find(connection, ledger.home, sentinel)
-        unknown = bool(sentinel) and not isinstance(self._request, Baseline | Import)
-        if unknown and (others := await other_histories(connection)):
-            raise HistoryError(
-                f"another tool keeps a history in this database ({', '.join(others)}), and dbinit has none",
-                advice=f"take it over with `python -m dbinit import`; {_ANYWAY}",
-            )
-        if unknown and present.sentinel:
-            raise HistoryError(
-                f"the database has the table {sentinel}, but no history of migrations: its schema was there before",
-                advice=f"record where it stands with `python -m dbinit baseline VERSION`; {_ANYWAY}",
-            )
-        return Ledger(ledger.home, ledger.lines, exists=ledger.exists, schema_exists=present.schema, looked=True)
-
-
-_ANYWAY = "set DBINIT_SENTINEL to nothing to begin anyway"
 
 
 def _is_record(task: Task) -> bool:

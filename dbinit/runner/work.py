@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import anyio
 import asyncpg
 
-from dbinit.errors import ConnectError, SchemaMissingError
+from dbinit.errors import ConnectError, HistoryError, SchemaMissingError
 from dbinit.migrations.model import Folder
 from dbinit.migrations.plan import Plan
 from dbinit.migrations.planner import Up, plan_up, status
@@ -160,12 +160,21 @@ class FolderWork:
         return await self._outlast(self._standings)
 
     async def _standings(self) -> Standings:
-        from .adoption import warn_of_others  # noqa: PLC0415 - as above
-
         async with self._opened(back=True) as (folder, connection, ledger):
-            await warn_of_others(connection, ledger)
             conflicts = _conflicts(folder, ledger, allow_missing=self._options.allow_missing)
+            if not ledger.rows:
+                conflicts += await self._unknown_schema(connection, ledger)
             return Standings(folder, status(folder, ledger.rows), conflicts)
+
+    async def _unknown_schema(self, connection: asyncpg.Connection, ledger: Ledger) -> tuple[str, ...]:
+        """Return why nothing is applied to a database whose history is empty; nothing where it would be."""
+        from .adoption import look_around  # noqa: PLC0415 - not for a usual start
+
+        try:
+            await look_around(connection, ledger, self._options.sentinel)
+        except HistoryError as error:
+            return (f"{error.message}; {error.advice}",)
+        return ()
 
     async def plan(self, request: "Request") -> "list[Task]":
         """Tell what a request would run, and how; change nothing.
@@ -176,11 +185,9 @@ class FolderWork:
         return await self._outlast(partial(self._planned, request))
 
     async def _planned(self, request: "Request") -> "list[Task]":
-        from .adoption import warn_of_others  # noqa: PLC0415 - not for a usual start
         from .carrying import planned  # noqa: PLC0415 - as above
 
         async with self._opened(back=_takes_back(request)) as (folder, connection, ledger):
-            await warn_of_others(connection, ledger)
             return await planned(connection, folder, request, self._options, ledger)
 
     async def differences(self) -> dict[str, str]:

@@ -61,12 +61,29 @@ async def test_an_edited_repeatable_one_is_pending(project: Project) -> None:
     assert (end.code, said(end)["pending"]) == (ExitCode.FAILED, 1)
 
 
-async def test_status_changes_nothing(project: Project, connection: asyncpg.Connection) -> None:
-    await connection.execute("CREATE TABLE schema_migrations (version text)")
+@pytest.mark.parametrize(
+    ("table", "said_of_it"),
+    [
+        ("users", "the database has the table users, but no history of migrations"),
+        ("schema_migrations", "(public.schema_migrations of dbmate), and dbinit has none"),
+    ],
+)
+async def test_who_looks_is_told_of_a_schema_that_was_there_before_and_changes_nothing(
+    table: str, said_of_it: str, project: Project, connection: asyncpg.Connection
+) -> None:
+    await connection.execute(f"CREATE TABLE {table} (version text)")
     project.write(CHAIN)
-    end = project.run("status")
-    assert end.code == ExitCode.OK
-    assert "(public.schema_migrations of dbmate), and dbinit has none: take it over with import" in end.err
+    for command in ("up", "plan"):
+        end = project.run(command)
+        assert end.code == ExitCode.HISTORY
+        assert said_of_it in end.err
+
+    end = project.run("status", "--exit-code")
+    assert end.code == ExitCode.HISTORY
+    assert said_of_it in end.out.partition("up would refuse: ")[2]
+    (conflict,) = said(project.run("status", "--json"))["conflicts"]
+    assert said_of_it in conflict
+    assert project.run("plan", DBINIT_SENTINEL="").code == ExitCode.OK
     assert await connection.fetchval("SELECT to_regclass('dbinit_migrations')") is None
 
 
