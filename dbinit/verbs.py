@@ -12,7 +12,7 @@ from .console import print_lines
 from .errors import ExitCode, SettingsError, SourceError
 from .initializer import Initializer
 from .model import Applied, Report
-from .wording import counted, one_line
+from .wording import counted, one_line, printable
 
 if TYPE_CHECKING:
     from .migrations.standing import Standing
@@ -111,7 +111,7 @@ async def _status(initializer: Initializer, chosen: argparse.Namespace) -> Answe
         f"  {row['version']:>{width}}  {row['status']:10}  {_when(found.recorded):20}  {one_line(found.name)}"
         for row, found in zip(rows, standings, strict=True)
     ]
-    lines += [f"up would refuse: {one_line(conflict)}" for conflict in conflicts]
+    lines += [f"up would refuse: {printable(conflict)}" for conflict in conflicts]
     code = ExitCode.HISTORY if conflicts else ExitCode.FAILED if pending else ExitCode.OK
     data = {"folder": folder.path, "format": folder.format.value, "pending": pending, "conflicts": conflicts}
     return Answer({**data, "migrations": rows}, lines, code if chosen.exit_code else ExitCode.OK)

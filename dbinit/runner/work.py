@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import anyio
 import asyncpg
 
-from dbinit.errors import ConnectError, HistoryError, SchemaMissingError
+from dbinit.errors import ConnectError, HistoryError, SchemaMissingError, ScriptError, SourceError
 from dbinit.migrations.model import Folder
 from dbinit.migrations.plan import Plan
 from dbinit.migrations.planner import Up, plan_up, status
@@ -160,21 +160,26 @@ class FolderWork:
         return await self._outlast(self._standings)
 
     async def _standings(self) -> Standings:
-        async with self._opened(back=True) as (folder, connection, ledger):
-            conflicts = _conflicts(folder, ledger, allow_missing=self._options.allow_missing)
-            if not ledger.rows:
-                conflicts += await self._unknown_schema(connection, ledger)
-            return Standings(folder, status(folder, ledger.rows), conflicts)
+        async with self._opened(back=True) as opened:
+            standings = status(opened.folder, opened.ledger.rows)
+            return Standings(opened.folder, standings, await self._conflicts(opened))
 
-    async def _unknown_schema(self, connection: asyncpg.Connection, ledger: Ledger) -> tuple[str, ...]:
-        """Return why nothing is applied to a database whose history is empty; nothing where it would be."""
-        from .adoption import look_around  # noqa: PLC0415 - not for a usual start
+    async def _conflicts(self, opened: _Opened) -> tuple[str, ...]:
+        """Return why `up` would be refused; nothing where it would not."""
+        from .carrying import planned  # noqa: PLC0415 - not for a usual start
 
+        folder, connection, ledger = opened
+        blank = tuple(str(problem) for problem in folder.blank)
+        request = Up(allow_missing=self._options.allow_missing)
         try:
-            await look_around(connection, ledger, self._options.sentinel)
+            await planned(connection, folder, request, self._options, ledger)
+        except PlanError as error:
+            return (*blank, *error.problems)
         except HistoryError as error:
-            return (f"{error.message}; {error.advice}",)
-        return ()
+            return (*blank, f"{error.message}; {error.advice}")
+        except (ScriptError, SourceError) as error:
+            return blank or (error.message,)  # what is blank is among what cannot be read
+        return blank
 
     async def plan(self, request: "Request") -> "list[Task]":
         """Tell what a request would run, and how; change nothing.
@@ -273,15 +278,6 @@ def _is_current(request: Up, folder: Folder, ledger: Ledger) -> bool:
 
 def _plan(request: Up, folder: Folder, ledger: Ledger) -> Plan:
     return plan_up(folder, ledger.rows, target=request.target, allow_missing=request.allow_missing)
-
-
-def _conflicts(folder: Folder, ledger: Ledger, *, allow_missing: bool) -> tuple[str, ...]:
-    blank = tuple(str(problem) for problem in folder.blank)
-    try:
-        plan_up(folder, ledger.rows, allow_missing=allow_missing)
-    except PlanError as error:
-        return (*blank, *error.problems)
-    return blank
 
 
 def _takes_back(request: "Request") -> bool:

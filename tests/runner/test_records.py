@@ -105,6 +105,12 @@ async def test_a_plan_that_cannot_be_names_all_that_cannot_be_read(project: Proj
     assert f"{project.path('001_one.sql')}:1:8" in end.err
     assert f"{project.path('002_two.sql')}:2:1" in end.err
 
+    status = project.run("status", "--exit-code")
+    assert status.code == ExitCode.HISTORY
+    refusal = status.out.partition("up would refuse: ")[2]
+    assert f"{project.path('001_one.sql')}:1:8" in refusal
+    assert f"{project.path('002_two.sql')}:2:1" in refusal
+
 
 async def test_a_baseline_records_without_running(project: Project, connection: asyncpg.Connection) -> None:
     await connection.execute("CREATE TABLE users (); CREATE TABLE one (id int); CREATE TABLE two (id int)")
