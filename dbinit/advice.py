@@ -16,6 +16,10 @@ _RIGHTS = (
 )
 _RIGHTS_IN_DATABASE = "GRANT CREATE ON DATABASE ... TO the_role, or let a role with that right run dbinit (DBINIT_ROLE)"
 _NO_PACKAGE = "install the extension's package on the database server, or leave the extension out"
+_DEPENDENTS = (
+    "DROP what depends on it first (DETAIL names it), or add CASCADE, which drops that as well; views and the like of a"
+    " repeatable migration are made again by the `up` that follows a `down`"
+)
 _BY_STATE = {
     "42P07": _IF_NOT_EXISTS,
     "42P06": _IF_NOT_EXISTS,
@@ -27,6 +31,7 @@ _BY_STATE = {
         "a function's parameter names or result type cannot be replaced: DROP FUNCTION IF EXISTS it before"
         " CREATE OR REPLACE FUNCTION"
     ),
+    "2BP01": _DEPENDENTS,
     "23505": "the row exists already: add ON CONFLICT DO NOTHING to make the statement idempotent",
     "40P01": _DEADLOCK,
     "55P03": _DEADLOCK,
@@ -55,6 +60,12 @@ _SPECIAL = (
         r"\s*set\s+transaction\b",
         "",
         "dbinit's own statements come before it: put the script between BEGIN ISOLATION LEVEL ...; and COMMIT;",
+    ),
+    (
+        "2BP01",
+        r"\s*drop\s+(?:role|user|group)\b",
+        "",
+        "REASSIGN OWNED BY it TO another role, and DROP OWNED BY it, in each database where it has something",
     ),
     ("23505", r"\s*create\s+unique\s+index\b", "", "remove the duplicate rows first"),
     ("42501", r"\s*create\s+(?:extension|schema)\b", "", _RIGHTS_IN_DATABASE),

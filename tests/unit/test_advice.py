@@ -13,6 +13,7 @@ from dbinit.advice import advise
         ("42723", "CREATE OR REPLACE FUNCTION"),
         ("42P13", "DROP FUNCTION IF EXISTS"),
         ("23505", "ON CONFLICT DO NOTHING"),
+        ("2BP01", "DROP what depends on it first"),
         ("40P01", "deadlocks"),
         ("55P03", "pg_locks"),
         ("57014", "statement_timeout"),
@@ -30,6 +31,10 @@ def test_what_to_do_about_an_error(sqlstate: str, advice: str) -> None:
 def test_an_isolation_level_that_comes_too_late_has_its_own_way() -> None:
     late = "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE"
     assert "between BEGIN ISOLATION LEVEL" in advise("25001", "must be called before any query", late)
+
+
+def test_a_role_that_is_needed_has_no_cascade() -> None:
+    assert "REASSIGN OWNED" in advise("2BP01", "because some objects depend on it", "DROP ROLE writer")
 
 
 @pytest.mark.parametrize("sqlstate", ["", "XX000", "22P02"])
