@@ -120,7 +120,8 @@ async def _status(initializer: Initializer, chosen: argparse.Namespace) -> Answe
 def _is_pending(found: "Standing") -> bool:
     """Tell whether `up` has something to do about a migration; an edited one is run again if it is repeatable."""
     status = found.status.value
-    return status in {"pending", "late", "unfinished"} or (status == "edited" and found.version is None)
+    runs = status in {"pending", "late", "unfinished"} or (status == "edited" and found.version is None)
+    return runs and found.migration is not None
 
 
 async def _status_of_file(initializer: Initializer, chosen: argparse.Namespace) -> Answer:

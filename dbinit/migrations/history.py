@@ -8,7 +8,9 @@ from typing import NamedTuple
 from .model import Kind, Migration, Part, key_of
 from .version import Version
 
-__all__ = ["History", "Recorded", "State", "row_of"]
+__all__ = ["TABLE", "History", "Recorded", "State", "once_gone", "row_of"]
+
+TABLE = "dbinit_migrations"
 
 
 class State(Enum):
@@ -82,6 +84,17 @@ def row_of(migration: Migration, state: State = State.APPLIED) -> Recorded:
         migration.compatible_with,
         migration.down,
     )
+
+
+def once_gone(version: Version | None, *, unfinished: bool) -> str:
+    """Return what is to be done by hand about a migration whose file will not come back.
+
+    Args:
+        version: The migration's.
+        unfinished: Whether only some of its statements were run.
+    """
+    undoing = "undo its work by hand and " if unfinished else ""
+    return f"where its file is gone for good, {undoing}DELETE FROM {TABLE} WHERE version = '{version}'"  # noqa: S608 - for a person to run
 
 
 class History:

@@ -6,7 +6,7 @@ A plan is made anew from the history each time: applying one and planning again 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from .history import History, Recorded
+from .history import History, Recorded, once_gone
 from .model import Folder, Kind
 from .plan import Action, Plan, Step, step_of
 from .problems import PlanError
@@ -62,7 +62,7 @@ def plan_up(
     problems = _unknown_target(folder, target) + _conflicts(folder, standings, allow_missing=allow_missing)
     if problems:
         raise PlanError(problems)
-    ahead = [standing for standing in standings if standing.status is Status.AHEAD]
+    ahead = [standing for standing in standings if _is_ahead(folder, standing)]
     steps = _up_steps(folder, standings, target, with_repeatable=not ahead)
     late = [standing for standing in standings if standing.status is Status.LATE]
     notes = [f"{_name(standing)} comes late, behind newer ones" for standing in late]
@@ -73,7 +73,7 @@ def plan_up(
 def _up_steps(
     folder: Folder, standings: Sequence[Standing], target: Version | None, *, with_repeatable: bool
 ) -> list[Step]:
-    pending = [found for found in standings if found.status in RUNS and found.version is not None]
+    pending = [found for found in standings if found.status in RUNS and found.version is not None and found.migration]
     wanted = _wanted(folder, target) if pending else set[Version]()
     chosen = [found for found in pending if found.version in wanted or found.kind is Kind.BASELINE]
     places: dict[Version, int] = {}
@@ -129,7 +129,11 @@ def _conflicts(folder: Folder, standings: Sequence[Standing], *, allow_missing: 
         if found.status is Status.EDITED and found.version is not None:
             problems.append(f"{_name(found)} was edited after it was applied; undo the edit, or accept it with repair")
         elif found.status is Status.MISSING:
-            problems.append(f"{_name(found)} was applied, and its file has vanished from {folder.path}; put it back")
+            gone = f"{_name(found)} was applied, and its file has vanished from {folder.path}"
+            problems.append(f"{gone}; put it back, or, {once_gone(found.version, unfinished=False)}")
+        elif found.status is Status.UNFINISHED and not found.migration and not _is_ahead(folder, found):
+            gone = f"{_name(found)} is unfinished, and its file has vanished from {folder.path}"
+            problems.append(f"{gone}; put it back and run up, or, {once_gone(found.version, unfinished=True)}")
         elif found.status is Status.REVERTING:
             problems.append(f"{_name(found)} is taken back half-way; finish that with down")
         elif found.status is Status.LATE and not allow_missing:
@@ -137,8 +141,14 @@ def _conflicts(folder: Folder, standings: Sequence[Standing], *, allow_missing: 
                 f"{_name(found)} comes late: newer ones were applied before; renumber it, or allow it"
                 " (--allow-missing, or DBINIT_ALLOW_MISSING=yes)"
             )
-    ahead = [found for found in standings if found.status is Status.AHEAD]
+    ahead = [found for found in standings if _is_ahead(folder, found)]
     return problems + (_refused_ahead(folder, ahead) if ahead else [])
+
+
+def _is_ahead(folder: Folder, found: Standing) -> bool:
+    """Tell whether a migration is newer than all files; one that is unfinished may be at work in a newer image."""
+    begun = found.status is Status.UNFINISHED and not found.migration
+    return found.status is Status.AHEAD or (begun and (found.version or ZERO) > newest(folder))
 
 
 def _refused_ahead(folder: Folder, ahead: Sequence[Standing]) -> list[str]:
@@ -147,13 +157,18 @@ def _refused_ahead(folder: Folder, ahead: Sequence[Standing]) -> list[str]:
     compatible = last.recorded.compatible_with if last.recorded else None
     if compatible is not None and compatible <= newest(folder):
         return []
+    unfinished = next((found.version for found in ahead if found.status is Status.UNFINISHED), None)
     names = ", ".join(_name(found) for found in ahead)
+    stand, way = "was applied", "start the newer image, or take it back with down"
+    if unfinished:
+        stand = f"was applied ({unfinished} only in part)"
+        way = f"start the newer image, which finishes it, or, {once_gone(unfinished, unfinished=True)}"
     says = (
         f"is compatible with {compatible} at the oldest" if compatible else "does not say that older files can use it"
     )
     problem = (
-        f"the database is ahead of {folder.path}, which ends with {newest(folder)}: {names} was applied, and"
-        f" {last.version} {says}; start the newer image, or take it back with down"
+        f"the database is ahead of {folder.path}, which ends with {newest(folder)}: {names} {stand}, and"
+        f" {last.version} {says}; {way}"
     )
     return [problem]
 

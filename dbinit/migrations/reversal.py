@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from .history import History, Recorded, State
+from .history import History, Recorded, State, once_gone
 from .model import Folder, Migration, Part
 from .plan import Action, Plan, Step, step_of
 from .planner import RUNS, status, up_step
@@ -33,7 +33,11 @@ def plan_down(folder: Folder, rows: Iterable[Recorded], *, count: int = 1, targe
     else:
         chosen = [row for row in applied if row.version is not None and row.version > target]
         problems = _not_applied(applied, target)
-    problems += [f"{_name(row)} is unfinished; finish it first" for row in applied if row.state is State.UNFINISHED]
+    problems += [
+        f"{_name(row)} is unfinished; finish it with up, or, {once_gone(row.version, unfinished=True)}"
+        for row in applied
+        if row.state is State.UNFINISHED
+    ]
     steps, irreversible = _down_steps(folder, chosen)
     problems += irreversible + _needed(folder, chosen, applied)
     if problems:

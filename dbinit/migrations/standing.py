@@ -94,13 +94,13 @@ def survey(folder: Folder, history: History, target: Version | None = None) -> l
 
 def _status_without_file(folder: Folder, row: Recorded) -> Status:
     version = row.version or ZERO
-    if row.state is State.REVERTING:
-        return Status.REVERTING
+    if row.state in _HALF_WAY:
+        return _HALF_WAY[row.state]
     if version > newest(folder):
         return Status.AHEAD
     # A baseline is there so that the files it stands for can go.
     covered = any(version <= (baseline.version or ZERO) for baseline in folder.baselines)
-    return Status.APPLIED if covered and row.state is not State.UNFINISHED else Status.MISSING
+    return Status.APPLIED if covered else Status.MISSING
 
 
 def _base(folder: Folder, history: History, target: Version | None) -> Version | None:

@@ -17,7 +17,7 @@ import asyncpg
 
 from dbinit.durations import format_duration, parse_duration
 from dbinit.errors import HistoryError
-from dbinit.migrations.history import Recorded, State
+from dbinit.migrations.history import TABLE, Recorded, State
 from dbinit.migrations.model import Folder, Kind, Migration, Part, Transaction
 from dbinit.migrations.plan import Step
 from dbinit.migrations.version import Version
@@ -29,7 +29,6 @@ from dbinit.rows import copy_lines, fetch_rows, fields_of
 from dbinit.version import __version__
 
 __all__ = [
-    "TABLE",
     "Entry",
     "Ledger",
     "creation",
@@ -40,7 +39,6 @@ __all__ = [
     "read_scripts",
 ]
 
-TABLE = "dbinit_migrations"
 FORMAT = 1
 """The shape of the rows; a newer dbinit that changes their meaning counts it up."""
 FENCE = "dbinit: another starter has changed the history"

@@ -103,6 +103,34 @@ def test_a_checksum_that_is_not_known_is_no_edit() -> None:
     assert steps(plan_up(some(1), rows)) == []
 
 
+def test_a_vanished_one_can_be_taken_out_of_the_history() -> None:
+    (problem,) = refusal(some(1, 3), history(some(1, 2, 3)))
+    assert problem.endswith("put it back, or, where its file is gone for good, " + DELETE.format("2"))
+
+
+DELETE = "DELETE FROM dbinit_migrations WHERE version = '{}'"
+
+
+@pytest.mark.parametrize("number", [2, 3], ids=["in between", "the newest"])
+def test_an_unfinished_one_whose_file_is_gone_is_called_so_with_the_way_out(number: int) -> None:
+    numbers = {1, 2, 3} - {number}
+    found = some(*numbers)
+    rows = [
+        row_of(migration, State.UNFINISHED if migration.version == version(number) else State.APPLIED)
+        for migration in some(1, 2, 3).migrations
+    ]
+    assert [(str(one.version), one.status) for one in status(found, rows)][-1] == (str(number), Status.UNFINISHED)
+    for planner in (plan_up, plan_down):
+        (problem,) = refusal(found, rows, planner=planner)
+        assert f"migration {number} (m)" in problem
+        assert problem.endswith(f"gone for good, undo its work by hand and {DELETE.format(number)}")
+
+
+def test_an_older_image_is_served_while_a_newer_one_is_at_work_that_it_can_live_with() -> None:
+    newest = row_of(FIVE.migrations[2], State.UNFINISHED)._replace(compatible_with=version(1))
+    assert steps(plan_up(some(1, 2), [*history(some(1, 2)), newest])) == []
+
+
 # --- a database that is ahead -----------------------------------------------------------------------------------
 
 
