@@ -10,6 +10,7 @@ from .access import Access
 from .backoff import is_connection_loss
 from .connect import Attempt
 from .durations import format_duration
+from .errors import NOTHING_APPLIED, PrivilegeError
 from .losses import Losses
 from .peer import check_locks, check_role
 from .readiness import Phase, Step
@@ -19,6 +20,11 @@ from .url import DatabaseUrl
 __all__ = ["Connector"]
 
 logger = logging.getLogger("dbinit")
+
+_MAY_NOT_READ = (
+    "this role cannot read the history: GRANT it USAGE on the schema and SELECT on the table, or act as their owner"
+    " (DBINIT_ROLE), or name the schema of a history of its own (DBINIT_HISTORY_SCHEMA)"
+)
 
 
 class Connector:
@@ -56,7 +62,11 @@ class Connector:
                     raise
                 from .failure import statement_error  # noqa: PLC0415 - seldom needed
 
-                raise statement_error(error, title="PostgreSQL refused to show the history:") from None
+                failure = statement_error(error, title="PostgreSQL refused to show the history:")
+                failure.outcome = NOTHING_APPLIED
+                if isinstance(failure, PrivilegeError):
+                    failure.advice = _MAY_NOT_READ
+                raise failure from None
 
     @asynccontextmanager
     async def migrating(self) -> AsyncIterator[asyncpg.Connection]:

@@ -88,8 +88,11 @@ async def test_a_role_that_may_not_read_it_is_told_so(
     project.write(CHAIN)
     await project.up()
     project.url = server.url(database, user=role, password=WORD)
-    with pytest.raises(PrivilegeError, match="permission denied for table dbinit_migrations"):
+    with pytest.raises(PrivilegeError, match="permission denied for table dbinit_migrations") as caught:
         await project.up()
+    assert caught.value.outcome == "Nothing was applied."
+    assert caught.value.advice.startswith("this role cannot read the history: GRANT it USAGE")
+    assert caught.value.advice in project.run("status").err
 
 
 async def test_a_database_that_never_lets_it_be_created_is_not_asked_for_ever(
