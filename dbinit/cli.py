@@ -159,7 +159,7 @@ def _parser() -> argparse.ArgumentParser:
     split = commands.choices["split"]
     split.add_argument("--json", action="store_true", help="one JSON object a statement, with its exact text")
     _add_script(split, default=argparse.SUPPRESS)
-    parser.set_defaults(command="up", timeout=None, target=None, dry_run=False, single_transaction=False)
+    parser.set_defaults(command="up", timeout=None, target=None, jobs=None, dry_run=False, single_transaction=False)
     return parser
 
 

@@ -102,19 +102,21 @@ def boolean(value: object) -> bool:
 
 def attempts(value: object) -> int:
     """Read a whole number of at least 0."""
-    try:
-        number = int(value) if isinstance(value, int | str) else -1
-    except ValueError:
-        number = -1
-    if number < 0:
-        raise ValueError(f"{value!r} is not a whole number of at least 0")
-    return number
+    return _whole(value, least=0)
 
 
 def jobs(value: object) -> int:
     """Read a whole number of at least 1."""
-    if not (number := attempts(value)):
-        raise ValueError("it must be at least 1")
+    return _whole(value, least=1)
+
+
+def _whole(value: object, *, least: int) -> int:
+    try:
+        number = int(value) if isinstance(value, int | str) else least - 1
+    except ValueError:
+        number = least - 1
+    if number < least:
+        raise ValueError(f"{value!r} is not a whole number of at least {least}")
     return number
 
 

@@ -1,6 +1,7 @@
 """What the commands of the command line do with a file or a folder, and what they answer."""
 
 import argparse
+import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["FOLDER_VERBS", "VERBS", "Answer", "new_migration"]
 
 
+logger = logging.getLogger("dbinit")
+
+
 class Answer(NamedTuple):
     """What a command has to say.
 
@@ -37,8 +41,9 @@ class Answer(NamedTuple):
 
 async def _up(initializer: Initializer, chosen: argparse.Namespace) -> Answer:
     if not initializer.is_folder:
-        if chosen.target is not None or chosen.dry_run or chosen.single_transaction:
-            raise SettingsError(("--target, --dry-run and --single-transaction are for a folder of migrations",))
+        if chosen.target is not None or chosen.jobs is not None or chosen.dry_run or chosen.single_transaction:
+            what = "--target, --jobs, --dry-run and --single-transaction are for a folder of migrations"
+            raise SettingsError((what,))
         return _reported(await initializer.initialize())
     if chosen.target is None and not (chosen.dry_run or chosen.single_transaction):
         return _reported(await initializer.initialize())
@@ -215,7 +220,9 @@ def new_migration(path: Path, format_name: str | None, name: str) -> Answer:
     except ValueError as error:
         raise SettingsError((str(error),)) from None
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            path.mkdir(parents=True, exist_ok=True)
+            logger.info("There was no folder %s; it is created", one_line(str(path)))
         for file, text in files.items():
             with (path / file).open("x", encoding="utf-8") as created:
                 created.write(text)

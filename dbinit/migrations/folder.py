@@ -8,7 +8,7 @@ from dbinit.wording import one_line
 from . import graph
 from .detection import Detected, detect, is_read
 from .model import File, Folder, Format, Kind
-from .problems import NO_STATEMENT, NO_VALUE, FolderError, Problem
+from .problems import NO_DOWN_STATEMENT, NO_STATEMENT, NO_VALUE, FolderError, Problem
 from .reading import Reading
 from .text import FileText
 from .version import ZERO
@@ -57,7 +57,7 @@ def read_folder(
     problems = {problem for problem in problems if problem in unreadable.get(problem.path, [problem])}
     if unfinished:
         problems = {problem for problem in problems if not problem.message.startswith(NO_VALUE)}
-    blank = {problem for problem in problems if problem.message == NO_STATEMENT}
+    blank = {problem for problem in problems if problem.message in {NO_STATEMENT, NO_DOWN_STATEMENT}}
     if problems != blank:
         raise FolderError(path, problems)
     return _in_order(path, detected, reading)._replace(blank=tuple(sorted(blank)), overlooked=overlooked)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from .annotations import read_annotations
 from .model import Hook, Kind, Migration, Part
-from .problems import NO_STATEMENT, Problem
+from .problems import NO_DOWN_STATEMENT, NO_STATEMENT, Problem
 from .reading import Named, Reading, read_version
 from .text import FileText, holds_sql, line_of
 
@@ -105,4 +105,4 @@ def _lone_part(text: FileText, what: str) -> Part:
 
 def _refuse_empty(text: FileText, part: Part, offset: int = 0) -> None:
     if not text.problems and not holds_sql(part.text):
-        text.problems.append(text.problem(offset, NO_STATEMENT))
+        text.problems.append(text.problem(offset, NO_DOWN_STATEMENT if offset else NO_STATEMENT))

@@ -5,11 +5,13 @@ from typing import NamedTuple
 
 from dbinit.errors import HistoryError, SourceError
 
-__all__ = ["NO_STATEMENT", "NO_VALUE", "FolderError", "PlanError", "Problem"]
+__all__ = ["NO_DOWN_STATEMENT", "NO_STATEMENT", "NO_VALUE", "FolderError", "PlanError", "Problem"]
 
 
 NO_STATEMENT = "there is no SQL statement, only blanks or comments"
 """What is wrong with a migration that is only begun."""
+NO_DOWN_STATEMENT = f"{NO_STATEMENT}, in the down part; write it, or leave out the line that begins it"
+"""The same of the way back, which a migration may do without."""
 NO_VALUE = "there is no value for the placeholder"
 """How it begins what is wrong with a placeholder that nobody has given a value."""
 

@@ -206,7 +206,7 @@ class FolderWork:
     async def _differences(self) -> dict[str, str]:
         from difflib import unified_diff  # noqa: PLC0415 - seldom needed, and slow to import
 
-        async with self._opened() as (folder, connection, ledger):
+        async with self._opened(quiet=True) as (folder, connection, ledger):
             edited = [found for found in status(folder, ledger.rows) if found.status is Status.EDITED]
             numbers = [found.recorded.id for found in edited if found.recorded]
             scripts = await read_scripts(connection, ledger.home, numbers)
@@ -222,15 +222,16 @@ class FolderWork:
         return differences
 
     @asynccontextmanager
-    async def _opened(self, *, back: bool = False) -> AsyncIterator[_Opened]:
+    async def _opened(self, *, back: bool = False, quiet: bool = False) -> AsyncIterator[_Opened]:
         """Connect and read the history while the folder is read, once; if that is broken, nothing else matters.
 
-        Who looks, or goes, `back` needs more of the history, and no statement in what is still to be applied.
+        Who looks, or goes, `back` needs more of the history, and no statement in what is still to be applied. Where
+        `quiet`, the log does not say what kind of a folder it is.
         """
         async with AsyncExitStack() as stack:
             # In this order, as the thread that reads seldom leaves the interpreter's lock to the event loop.
             looking = asyncio.create_task(self._look(stack, whole=back))
-            loading = self._loading = self._loading or asyncio.create_task(self._load(blank=back))
+            loading = self._loading = self._loading or asyncio.create_task(self._load(blank=back, quiet=quiet))
             try:
                 await asyncio.wait((loading, looking), return_when=asyncio.FIRST_EXCEPTION)
                 opened = _Opened(await loading, *await looking)
@@ -247,23 +248,29 @@ class FolderWork:
         self._surroundings.step(Phase.CHECKING)
         return connection, await read_ledger(connection, self._options.home, whole=whole)
 
-    async def _load(self, *, blank: bool) -> Folder:
+    async def _load(self, *, blank: bool, quiet: bool) -> Folder:
         options = self._options
         format_ = None if options.migrations_format is None else Format(options.migrations_format)
         path = Path(options.migrations_path)
         folder = await in_thread(load_folder, path, format_, options.placeholders)
         if folder.blank and not blank:
             raise FolderError(folder.path, folder.blank)
-        logger.info("%s is a folder of %s migrations: %s", folder.path, folder.format.value, folder.reason)
-        if folder.overlooked:
-            files = counted(len(folder.overlooked), "file")
-            what = "%s passes over %s that may be meant as migrations, such as %s"
-            logger.warning(what, folder.format.value, files, folder.overlooked[0])
+        if not quiet:
+            _tell(folder)
         return folder
 
     def _report(self, outcome: Outcome, ran: tuple[MigrationRun, ...]) -> Report:
         statements = sum(found.statements for found in ran)
         return Report(outcome, os.fspath(self._options.migrations_path), "", statements, 0.0, ran)
+
+
+def _tell(folder: Folder) -> None:
+    """Log whose migrations they are, and what is passed over."""
+    logger.info("%s is a folder of %s migrations: %s", folder.path, folder.format.value, folder.reason)
+    if folder.overlooked:
+        files = counted(len(folder.overlooked), "file")
+        what = "%s passes over %s that may be meant as migrations, such as %s"
+        logger.warning(what, folder.format.value, files, folder.overlooked[0])
 
 
 def _is_current(request: Up, folder: Folder, ledger: Ledger) -> bool:

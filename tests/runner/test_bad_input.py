@@ -85,6 +85,14 @@ def test_all_mistakes_are_named_at_once(project: Project) -> None:
     assert all(name in end.err for name in ("004_x.sql:1:1", "005_y.sql", "four.sql"))
 
 
+def test_what_only_a_folder_can_do_is_refused_for_a_file(project: Project) -> None:
+    project.write({"init-db.sql": "SELECT 1"})
+    for options in (["--jobs", "2"], ["--target", "1"], ["--dry-run"]):
+        end = project.run("up", "--path", project.path("init-db.sql"), *options)
+        assert end.code == ExitCode.USAGE
+        assert "--jobs, --dry-run and --single-transaction are for a folder of migrations" in end.err
+
+
 def test_a_folder_without_migrations(project: Project) -> None:
     project.write({"README.md": "nothing here"})
     end = project.run()

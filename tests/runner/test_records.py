@@ -140,6 +140,7 @@ async def test_repair_accepts_an_edit_and_shows_it(project: Project, connection:
     end = project.run("repair")
 
     assert end.code == ExitCode.OK, end.err
+    assert end.err.count("is a folder of native migrations") == 1
     assert "-CREATE TABLE one (id int);" in end.out
     assert "+CREATE TABLE one (id bigint);" in end.out
     assert (await project.up()).outcome is Outcome.CURRENT
@@ -213,7 +214,9 @@ def test_a_new_migration_needs_no_values_of_placeholders(project: Project) -> No
 
 
 def test_the_environment_says_whose_a_new_migration_is(project: Project) -> None:
-    assert project.run("new", "more", DBINIT_FORMAT="goose").out == f"{project.path('00001_more.sql')}\n"
+    end = project.run("new", "more", DBINIT_FORMAT="goose")
+    assert end.out == f"{project.path('00001_more.sql')}\n"
+    assert f"There was no folder {project.folder}; it is created" in end.err
     refused = project.run("new", "more", DBINIT_FORMAT="geese")
     assert refused.code == ExitCode.USAGE
     assert "DBINIT_FORMAT: 'geese' is not one of native, " in refused.err

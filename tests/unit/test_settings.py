@@ -205,6 +205,8 @@ def test_a_mistake_in_the_environment_is_reported_under_its_variable(variable: s
         ("retry_attempts", -1, "at least 0"),
         ("retry_attempts", 2.5, "at least 0"),
         ("retry_attempts", None, "at least 0"),
+        ("jobs", -1, "at least 1"),
+        ("jobs", 0, "at least 1"),
         ("retry_delay", 5, "it must be a timedelta"),
         ("retry_delay", timedelta(seconds=-1), "it is negative"),
         ("connect_timeout", timedelta(), "more than zero"),

@@ -119,18 +119,22 @@ def test_a_mistake_is_named_with_its_place(text: str | bytes, mistake: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("text", "place"),
+    ("text", "place", "further"),
     [
-        ("SELECT 1;\n-- dbinit: down\n-- nothing", "2:1"),
-        ("-- nothing\n/* at /* all */ */ ;\n", "1:1"),
-        ("", "1:1"),
-        ("\n\n-- dbinit: down\n\n", "1:1"),
+        (
+            "SELECT 1;\n-- dbinit: down\n-- nothing",
+            "2:1",
+            ", in the down part; write it, or leave out the line that begins it",
+        ),
+        ("-- nothing\n/* at /* all */ */ ;\n", "1:1", ""),
+        ("", "1:1", ""),
+        ("\n\n-- dbinit: down\n\n", "1:1", ""),
     ],
 )
-def test_what_holds_no_statement_as_yet_is_noted(text: str, place: str) -> None:
+def test_what_holds_no_statement_as_yet_is_noted(text: str, place: str, further: str) -> None:
     found = folder({"1_a.sql": text, "2_b.sql": "SELECT 1"})
     assert [str(problem) for problem in found.blank] == [
-        f"m/1_a.sql:{place}: there is no SQL statement, only blanks or comments"
+        f"m/1_a.sql:{place}: there is no SQL statement, only blanks or comments{further}"
     ]
     assert names(found) == ["1_a.sql", "2_b.sql"]
 
