@@ -48,6 +48,7 @@ __all__ = [
     "log_ran",
     "outcome_of",
     "raise_if_overtaken",
+    "run_behind",
     "run_first",
     "terms_of",
 ]
@@ -199,6 +200,15 @@ async def run_first(connection: asyncpg.Connection, run: Run, task: Task) -> Non
         await run.hooks.run(Hook.BEFORE_ALL, connection)
         role = acting_as(run.options.home.role)
         await connection.execute(RESET_SETTINGS + role + terms_of(run.options, task))
+
+
+async def run_behind(connection: asyncpg.Connection, run: Run, task: Task) -> None:
+    """Run what is to be run behind a step, in its transaction; `after_all` meets nothing that was set there."""
+    await run.hooks.run(Hook.AFTER_EACH, connection, task)
+    if run.hooks.ends(task):
+        role = acting_as(run.options.home.role)
+        await connection.execute(RESET_SETTINGS + role + terms_of(run.options, task))
+        await run.hooks.run(Hook.AFTER_ALL, connection)
 
 
 def log_ran(ran: Ran, *, kept: bool = True) -> None:

@@ -31,7 +31,7 @@ class HookCall:
 
     Attributes:
         hook: Which one it is.
-        connection: Where the migrations are run; for `before_each` and `after_each` inside the migration's transaction.
+        connection: Where the migrations are run; inside the transaction that `Hooks` tells of, unseen by others.
         path: The migration's file, for `on_error` of the one that failed; empty where it is about the whole run.
         version: The migration's version as it was written; empty where it has none.
         name: The migration's name.
@@ -55,11 +55,12 @@ class Hooks:
 
     Attributes:
         before_all: Before the first migration, if there is any to run, in its transaction; in one of its own where the
-            migration has none, or several run at a time. Not in a rehearsal.
+            migration has none, or several run at a time.
         before_each: Before each, in its transaction; where the migration has none, in the one that records that it has
             been begun, and so not again where it is resumed.
         after_each: Behind each, likewise; where the migration has none, in the one that records its end.
-        after_all: Behind the last one, in a transaction of its own. Not in a rehearsal.
+        after_all: Behind the last one, likewise: neither is recorded as done without the other. Where several run at a
+            time, the last one waits for the others.
         on_error: When something has failed, and was rolled back; in a transaction of its own. Not in a rehearsal.
     """
 
@@ -92,17 +93,22 @@ class HookRunner:
         self._whole = self._is_whole = whole
         self.opened = False
         """Whether `before_all` was run in a transaction of its own, which stands."""
+        self.last: Task | None = None
+        """The migration whose transaction `after_all` is part of; None where it is not run, or not known yet."""
         self._callbacks = {Hook(field.name): getattr(hooks, field.name) for field in fields(hooks)}
 
-    @property
-    def beside(self) -> bool:
-        """Whether anything runs with the next migration."""
-        return self.first or any(self.has(hook) for hook in (Hook.BEFORE_EACH, Hook.AFTER_EACH))
+    def beside(self, task: Task) -> bool:
+        """Tell whether anything runs with a migration, which is the next one."""
+        return self.first or self.ends(task) or any(map(self.has, (Hook.BEFORE_EACH, Hook.AFTER_EACH)))
 
     @property
     def first(self) -> bool:
         """Whether `before_all` is still to be run."""
         return self._whole and self.has(Hook.BEFORE_ALL)
+
+    def ends(self, task: Task) -> bool:
+        """Tell whether `after_all` is to be run behind a migration."""
+        return task is self.last and self.has(Hook.AFTER_ALL)
 
     def rolled_back(self) -> None:
         """Take note that `before_all`, if it was run, was rolled back with the first migration."""

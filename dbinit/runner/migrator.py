@@ -95,7 +95,6 @@ class Migrator:
             for note in plan.notes:
                 logger.warning("%s", note)
             if not plan.steps:
-                await self._conclude(connection)
                 return
             if careful and not ledger.rows:
                 sentinel = "" if isinstance(self._request, Baseline | Import) else self._run.options.sentinel
@@ -116,20 +115,12 @@ class Migrator:
             else:
                 return
 
-    async def _conclude(self, connection: asyncpg.Connection) -> None:
-        """Run what is to be run behind the last migration, where the connection was lost, or others came, before."""
-        if self._is_kept and self._job.ran:
-            hooks = await in_thread(self._hooks)
-            await hooks.run_alone(Hook.AFTER_ALL, connection)
-
     async def _carry_out(self, connection: asyncpg.Connection, ledger: Ledger, tasks: list[Task]) -> None:
         hooks = await in_thread(self._hooks)
         run = self._run._replace(hooks=hooks)
         progress = Progress(partial(self._tell, tasks))
         try:
             await self._run_tasks(connection, ledger, tasks, run, progress)
-            if self._is_kept:
-                await hooks.run_alone(Hook.AFTER_ALL, connection)
         except (DbInitError, asyncpg.PostgresError) as error:
             failure = await _reported(error, connection)
             failure.outcome = outcome_of(failure, tasks, progress, self._job.ran)
@@ -157,11 +148,9 @@ class Migrator:
         self, connection: asyncpg.Connection, ledger: Ledger, tasks: list[Task], run: Run, progress: Progress
     ) -> None:
         request = self._request
+        run.hooks.last = tasks[-1] if isinstance(request, Up) else None
         if isinstance(request, Up) and request.dry_run:
-            logger.warning("This is a rehearsal: it takes the locks that the migrations take, and rolls all back")
-            for hook in filter(run.hooks.has, (Hook.BEFORE_ALL, Hook.AFTER_ALL, Hook.ON_ERROR)):
-                logger.warning("The hook %s is not rehearsed", hook.value)
-            await run_together(connection, ledger, can_be_rehearsed(tasks), run, progress, keep=False)
+            await run_together(connection, ledger, _rehearsal(tasks, run.hooks), run, progress, keep=False)
         elif (isinstance(request, Up) and request.single_transaction) or all(_is_record(task) for task in tasks):
             refuse_stepwise(tasks)
             await run_together(connection, ledger, tasks, run, progress, keep=True)
@@ -175,7 +164,7 @@ class Migrator:
         scripts: dict[Hook, list[Survey]] = {}
         for hook, parts in self._folder.hooks.items():
             scripts[hook] = [prepare_part(part, format_, context)[0] for part in parts]
-        whole = self._is_kept and not self._job.ran and not self._job.opened
+        whole = isinstance(self._request, Up) and not self._job.ran and not self._job.opened
         return HookRunner(scripts, self._callbacks, self._run.options.home.role, whole=whole)
 
     async def _wait(self, connection: asyncpg.Connection, left: timedelta) -> timedelta:
@@ -188,6 +177,19 @@ class Migrator:
 def _is_record(task: Task) -> bool:
     """Tell whether nothing is run; such steps are all one unit, as an import or a baseline by halves is neither."""
     return task.step.action is Action.RECORD
+
+
+def _rehearsal(tasks: Sequence[Task], hooks: HookRunner) -> list[Task]:
+    """Return the steps that are rehearsed; say in the log what is not."""
+    logger.warning("This is a rehearsal: it takes the locks that the migrations take, and rolls all back")
+    chosen = can_be_rehearsed(tasks)
+    if len(chosen) < len(tasks):
+        hooks.last = None
+        if hooks.has(Hook.AFTER_ALL):
+            logger.warning("The hook after_all is not rehearsed: it may need what a migration makes that is not")
+    if hooks.has(Hook.ON_ERROR):
+        logger.warning("The hook on_error is not rehearsed")
+    return chosen
 
 
 async def _reported(error: DbInitError | asyncpg.PostgresError, connection: asyncpg.Connection) -> DbInitError:

@@ -37,6 +37,7 @@ from .framing import (
     lock_limit_of,
     log_ran,
     raise_if_overtaken,
+    run_behind,
     terms_of,
 )
 from .ledger import Entry, Ledger, insertion, read_ledger
@@ -116,6 +117,7 @@ class Parallel:
             connect, limit = self._connect, self._options.lock_limit
             async with connect() as connection, watching(connect, limit) as watch:
                 while (place := await self._next(plan, changed)) is not None:
+                    self._hooks.last = tasks[place] if len(self._done) == len(tasks) - 1 else None
                     try:
                         await self._take(connection, tasks[place], len(tasks), watch)
                         self._done.add(place)
@@ -136,11 +138,17 @@ class Parallel:
         """Return the next step to run, when there is one; None if there will be none any more."""
         async with changed:
             while not self._has_failed and len(self._done) + len(self._running) < len(plan.steps):
-                if (place := next(plan.ready(self._done, self._running), None)) is not None:
+                place = next(plan.ready(self._done, self._running), None)
+                if place is not None and not self._must_wait(len(plan.steps)):
                     self._running.add(place)
                     return place
                 await changed.wait()
         return None
+
+    def _must_wait(self, steps: int) -> bool:
+        """Whether the next step is the last one, whose transaction ends with `after_all`, while others still run."""
+        is_last = len(self._done) + len(self._running) == steps - 1
+        return is_last and bool(self._running) and self._hooks.has(Hook.AFTER_ALL)
 
     @property
     def _has_failed(self) -> bool:
@@ -174,7 +182,7 @@ class Parallel:
                 watch.begin(holding(mark), lock_limit_of(self._options, task))
                 await self._hooks.run(Hook.BEFORE_EACH, connection, task)
                 count = await run_script(connection, task.found, lambda _: None) if task.found else 0
-                await self._hooks.run(Hook.AFTER_EACH, connection, task)
+                await run_behind(connection, self._run, task)
                 ran = Ran(task, count, time.monotonic() - began)
                 await execute_for(connection, CHECK_DEFERRED, task.path)
                 await connection.execute(self._frame.record(ran, self._next_number(task)))

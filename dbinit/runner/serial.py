@@ -45,6 +45,7 @@ from .framing import (
     lock_limit_of,
     log_ran,
     raise_if_overtaken,
+    run_behind,
     run_first,
 )
 from .ledger import Entry, Ledger, insertion, read_ledger
@@ -195,7 +196,7 @@ class Serial:
         count = 0
         if task.found:
             count = await run_script(self._connection, task.found, lambda n: self._step(Phase.APPLYING, statement=n))
-        await self._hooks.run(Hook.AFTER_EACH, self._connection, task)
+        await run_behind(self._connection, self._run, task)
         self._open = _Open(Ran(task, count, time.monotonic() - began))
         await self._settle()
 
@@ -215,7 +216,7 @@ class Serial:
 
     def _is_easy(self, task: Task) -> bool:
         """Whether nothing is expected to come between the statements of a step."""
-        return not self._hooks.beside and not self._retries.wants_care(task.path)
+        return not self._hooks.beside(task) and not self._retries.wants_care(task.path)
 
     def _watch_for(self, task: Task) -> None:
         self._watch.begin(holding(self._frame.key), lock_limit_of(self._options, task))

@@ -17,7 +17,7 @@ from dbinit.stepwise import Journey
 from dbinit.timeouts import LockLimit
 from dbinit.watching import Watch
 
-from .framing import Ran, Run, lock_limit_of, terms_of
+from .framing import Ran, Run, lock_limit_of, run_behind, terms_of
 from .ledger import progress_of
 
 __all__ = ["Stage", "run_steps", "script_of"]
@@ -72,7 +72,7 @@ async def run_steps(task: Task, row: Recorded, stage: Stage, run: Run) -> Ran:
         async with working_beside(connection, key) if session else nullcontext():
             own_limit = LockLimit(limit) if session else None
             journey = Journey(connection, script_of(task), progress, run.step, beside, own_limit)
-            count = await journey.go(partial(run.hooks.run, Hook.AFTER_EACH, connection, task))
+            count = await journey.go(partial(run_behind, connection, run, task))
     finally:
         if progress.statements > row.statements:
             run.retries.go_on(task.path)

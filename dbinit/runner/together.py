@@ -31,6 +31,7 @@ from .framing import (
     begin,
     lock_limit_of,
     log_ran,
+    run_behind,
     run_first,
     terms_of,
 )
@@ -152,7 +153,7 @@ async def _run(connection: asyncpg.Connection, task: Task, run: Run) -> Ran:
     count = 0
     if task.found:
         count = await run_script(connection, task.found, lambda n: run.step(Phase.APPLYING, statement=n))
-    await run.hooks.run(Hook.AFTER_EACH, connection, task)
+    await run_behind(connection, run, task)
     return Ran(task, count, time.monotonic() - began)
 
 

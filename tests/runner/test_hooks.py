@@ -40,9 +40,10 @@ async def test_files_run_around_all_and_in_the_transaction_of_each(
     assert await notes(connection) == ["before_all", *each, "after_all"]
     xids = [row["xid"] for row in await connection.fetch("SELECT xid FROM note ORDER BY id")]
     assert xids[1] == xids[2] == xids[3]
+    assert xids[4] == xids[5] == xids[6] == xids[7]
     # The one before all is part of the first transaction, where there is a first one.
     assert (xids[0] == xids[1]) is (jobs == 1)
-    assert len(set(xids)) == 4 - (jobs == 1)
+    assert len(set(xids)) == 3 - (jobs == 1)
 
 
 async def test_they_run_only_where_something_is_applied(project: Project, connection: asyncpg.Connection) -> None:
@@ -131,7 +132,37 @@ async def test_one_about_all_that_fails_fails_the_run(
 ) -> None:
     project.write({**CHAIN, f"{hook}.sql": "SELECT 1/0"})
     assert project.run().code == ExitCode.FAILED
-    assert await relations(connection) == (set() if hook == "before_all" else {"one", "two", "three"})
+    assert await relations(connection) == (set() if hook == "before_all" else {"one", "two"})
+
+
+@pytest.mark.parametrize(
+    ("request_", "more"),
+    [
+        (Up(), ""),
+        (Up(), "VACUUM one;\n"),
+        (Up(jobs=2), ""),
+        (Up(jobs=2), "VACUUM one;\n"),
+        (Up(single_transaction=True), ""),
+    ],
+    ids=["up", "up by steps", "jobs", "jobs by steps", "single"],
+)
+async def test_the_one_behind_all_that_fails_is_run_with_the_next_start(
+    request_: Up, more: str, project: Project, connection: asyncpg.Connection
+) -> None:
+    """It meets nothing that the last migration has set, and what it sets itself does no harm to the history."""
+    project.write({**CHAIN, "003_three.sql": f"CREATE TABLE three ();\n{more}SET search_path = '';\n"})
+    project.write({"after_all.sql": "INSERT INTO seen SELECT count(*) FROM one, three;\nSET ROLE pg_monitor;\n"})
+    with pytest.raises(StatementError, match=r'relation "seen" does not exist') as caught:
+        await project.migrate(request_)
+    assert project.path("after_all.sql") in caught.value.message
+    assert f"Failed: {project.path('003_three.sql')}." in caught.value.outcome
+    assert await project.pending() == (["one", "two", "three"] if request_.single_transaction else ["three"])
+
+    await connection.execute("CREATE TABLE seen (n int)")
+    for _ in range(2):
+        await project.migrate(request_)
+        assert await project.pending() == []
+        assert await connection.fetchval("SELECT count(*) FROM seen") == 1
 
 
 @pytest.mark.parametrize(("jobs", "more"), [(1, ""), (1, "VACUUM note;\n"), (2, "")], ids=["one", "steps", "jobs"])
@@ -192,16 +223,23 @@ async def test_on_error_runs_only_where_something_was_to_be_applied(
     assert await connection.fetchval("SELECT count(*) FROM note") == 0
 
 
-async def test_a_rehearsal_runs_those_of_each_and_keeps_nothing(
+async def test_a_rehearsal_runs_all_but_the_one_on_an_error_and_keeps_nothing(
     project: Project, connection: asyncpg.Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await connection.execute(TABLE)
-    project.write({**CHAIN, **FILES})
+    project.write({"001_one.sql": "CREATE TABLE one ()", "002_two.sql": "CREATE TABLE two ()", **FILES})
     calls: list[HookCall] = []
     await project.migrate(Up(dry_run=True), hooks=recorder(calls))
-    assert await notes(connection) == []
-    assert {call.hook for call in calls} == {Hook.BEFORE_EACH, Hook.AFTER_EACH}
-    assert "The hook before_all is not rehearsed" in caplog.text
+    each = [Hook.BEFORE_EACH, Hook.AFTER_EACH]
+    assert [call.hook for call in calls] == [Hook.BEFORE_ALL, *each, *each, Hook.AFTER_ALL]
+    assert await relations(connection) == set()
+    assert "The hook on_error is not rehearsed" in caplog.text
+    assert "after_all is not rehearsed" not in caplog.text
+
+    project.write({"003_three.sql": "VACUUM one"})
+    calls.clear()
+    await project.migrate(Up(dry_run=True), hooks=recorder(calls))
+    assert [call.hook for call in calls] == [Hook.BEFORE_ALL, *each, *each]
+    assert "The hook after_all is not rehearsed: it may need what a migration makes that is not" in caplog.text
 
 
 async def test_what_runs_step_by_step_has_them_around_it(project: Project, connection: asyncpg.Connection) -> None:

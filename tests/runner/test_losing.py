@@ -186,19 +186,28 @@ async def test_several_at_a_time_begin_again_when_a_connection_is_lost(
     assert sorted(await history(connection)) == [(f"00{number}", "applied") for number in range(1, 4)]
 
 
-async def test_the_hook_behind_the_last_one_runs_although_the_last_commit_was_lost(
-    far: Project, line: FaultyProxy
+@pytest.mark.parametrize("lost", ["commit", "connection"])
+@pytest.mark.parametrize("more", ["", "VACUUM one;\n"], ids=["at once", "steps"])
+@pytest.mark.parametrize("jobs", [1, 2])
+async def test_the_hook_behind_the_last_one_has_its_effect_once(
+    jobs: int, more: str, lost: str, far: Project, line: FaultyProxy, connection: asyncpg.Connection
 ) -> None:
     called = []
 
     async def hook(call: HookCall) -> None:
+        await call.connection.execute("INSERT INTO one VALUES (7)")
         called.append(call.hook.value)
+        if len(called) == 1 and lost == "commit":
+            line.lose_commit(1)
+        elif len(called) == 1:
+            line.cut()
 
-    far.write(CHAIN)
-    line.lose_commit(5)
-    await far.up(hooks=Hooks(after_all=hook, on_error=hook))
+    far.write({**CHAIN, "003_three.sql": f"CREATE TABLE three ();\n{more}"})
+    report = await far.up(jobs=jobs, hooks=Hooks(after_all=hook, on_error=hook))
 
-    assert called == ["after_all"]
+    assert versions(report) == ["001", "002", "003"]
+    assert called == ["after_all"] * (1 if lost == "commit" else 2)
+    assert await connection.fetchval("SELECT array_agg(id) FROM one") == [7]
 
 
 async def test_an_error_behind_a_loss_names_what_was_done_before_it(far: Project, line: FaultyProxy) -> None:

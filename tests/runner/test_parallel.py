@@ -60,6 +60,29 @@ async def test_what_is_needed_comes_before(project: Project, connection: asyncpg
     assert order == ["002", "004", "001", "003", "v"]
 
 
+async def test_the_last_one_waits_for_the_others_and_is_one_with_the_hook_behind_all(
+    project: Project, connection: asyncpg.Connection
+) -> None:
+    await connection.execute("CREATE TABLE note (id serial, what text, xid text DEFAULT pg_current_xact_id()::text)")
+    notes = {what: f"INSERT INTO note (what) VALUES ('{what}')" for what in ("001_a", "002_b", "003_c")}
+    project.write({f"{what}.sql": f"{FREE}{THROUGH_GATE * (what == '001_a')}{note}" for what, note in notes.items()})
+    project.write({"after_all.sql": "INSERT INTO note (what) VALUES ('after_all')"})
+
+    async def has_second() -> bool:
+        return bool(await connection.fetchval("SELECT count(*) FROM note WHERE what = '002_b'"))
+
+    await connection.execute("SELECT pg_advisory_lock($1)", GATE)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lambda: project.up(jobs=2, lock_timeout="0"))
+        await at_gate(connection, 1)
+        await eventually_async(has_second)
+        await connection.execute("SELECT pg_advisory_unlock($1)", GATE)
+    rows = await connection.fetch("SELECT what, xid FROM note ORDER BY xid::bigint, id")
+    assert {row["what"] for row in rows[:2]} == {"001_a", "002_b"}
+    assert [row["what"] for row in rows[2:]] == ["003_c", "after_all"]
+    assert rows[2]["xid"] == rows[3]["xid"]
+
+
 async def test_without_annotations_they_come_one_by_one(project: Project, connection: asyncpg.Connection) -> None:
     project.write({f"00{n}_x.sql": f"CREATE TABLE t{n} AS SELECT FROM t{n - 1}" for n in range(2, 7)})
     project.write({"001_x.sql": "CREATE TABLE t1 ()"})
