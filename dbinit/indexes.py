@@ -22,7 +22,7 @@ from .patience import unlimited
 from .quoting import quote_literal
 from .readiness import Phase, Step
 from .rows import fetch_rows
-from .sql.facts import concurrently
+from .sql.facts import BLANKS, NAME, TABLE, concurrently
 
 __all__ = ["Index", "concurrent_build", "index_build"]
 
@@ -30,15 +30,13 @@ logger = logging.getLogger("dbinit")
 
 _LOOK_EVERY = 0.5  # seconds
 _ORPHAN_LIMIT = 3600.0  # seconds: as long as anybody builds an index, as a rule
-_NAME = r'(?:"(?:[^"]|"")+"|[^\W\d][\w$]*)'
-_GAP = r"(?:\s|--[^\n]*|/\*.*?\*/)++"
 _BUILD = re.compile(
-    rf"create{_GAP}(?:unique{_GAP})?index{_GAP}concurrently{_GAP}(?:if{_GAP}not{_GAP}exists{_GAP})?"
-    rf"(?P<index>{_NAME}){_GAP}on{_GAP}(?:only{_GAP})?(?P<table>{_NAME}(?:\s*\.\s*{_NAME})*)",
+    rf"create{BLANKS}(?:unique{BLANKS})?index{BLANKS}concurrently{BLANKS}(?:if{BLANKS}not{BLANKS}exists{BLANKS})?"
+    rf"(?P<index>{NAME}){BLANKS}on{BLANKS}(?:only{BLANKS})?(?P<table>{TABLE})",
     re.IGNORECASE | re.DOTALL,
 )
 _REBUILD = re.compile(
-    rf"reindex(?:\s*\([^)]*\)\s*|{_GAP})(?:index|table){_GAP}(?:concurrently{_GAP})?(?P<name>{_NAME}(?:\s*\.\s*{_NAME})*)",
+    rf"reindex(?:\s*\([^)]*\)\s*|{BLANKS})(?:index|table){BLANKS}(?:concurrently{BLANKS})?(?P<name>{TABLE})",
     re.IGNORECASE | re.DOTALL,
 )
 # Indexes that are not valid, and whether somebody is building one at the moment.

@@ -14,17 +14,15 @@ from .failure import statement_error
 from .patience import unlimited
 from .quoting import quote_literal
 from .rows import fetch_rows
+from .sql.facts import BLANKS, TABLE
 
 __all__ = ["Detachment", "concurrent_detachment", "finish_detachment"]
 
 logger = logging.getLogger("dbinit")
 
-_GAP = r"(?:\s|--[^\n]*|/\*.*?\*/)"
-_NAME = r'(?:"(?:[^"]|"")+"|[^\W\d][\w$]*)'
-_TABLE = rf"{_NAME}(?:\s*\.\s*{_NAME})*"
 _DETACH = re.compile(
-    rf"alter{_GAP}++table{_GAP}++(?:if{_GAP}++exists{_GAP}++)?(?:only{_GAP}++)?(?P<table>{_TABLE}){_GAP}++"
-    rf"detach{_GAP}++partition{_GAP}++(?P<partition>{_TABLE}){_GAP}++concurrently\b",
+    rf"alter{BLANKS}table{BLANKS}(?:if{BLANKS}exists{BLANKS})?(?:only{BLANKS})?(?P<table>{TABLE})(?:\*|{BLANKS})*+"
+    rf"detach{BLANKS}partition{BLANKS}(?P<partition>{TABLE}){BLANKS}concurrently\b",
     re.IGNORECASE | re.DOTALL,
 )
 # One row, if both tables are there: true for a partition that is being detached, NULL for one that is none.

@@ -9,6 +9,9 @@ from itertools import islice
 from .lexer import UnterminatedError, split
 
 __all__ = [
+    "BLANKS",
+    "NAME",
+    "TABLE",
     "Company",
     "Footing",
     "chains",
@@ -35,10 +38,15 @@ __all__ = [
 _COMMENT = r"/\*(?:[^*/]|\*(?!/)|/(?!\*)|/\*(?:[^*]|\*(?!/))*+\*/)*+\*/"
 _GAP = rf"(?:\s|--[^\r\n]*|{_COMMENT})"
 _WORD = re.compile(rf"{_GAP}*+([A-Za-z_][A-Za-z0-9_$]*)", re.ASCII)
-_TABLE = rf'(?:"(?:[^"]|"")*+"|[^\W\d][\w$]*+)(?:{_GAP}*+\.{_GAP}*+(?:"(?:[^"]|"")*+"|[^\W\d][\w$]*+))*+'
+BLANKS = f"{_GAP}++"
+"""The pattern of what stands between words, one blank or comment at least."""
+NAME = r'(?:"(?:[^"]|"")*+"|[^\W\d][\w$]*+)'
+"""The pattern of a name, quoted or not."""
+TABLE = rf"{NAME}(?:{_GAP}*+\.{_GAP}*+{NAME})*+"
+"""The pattern of a table's or an index's name, with or without its schema's."""
 _COLUMNS = r'\((?:"[^"]*+"|[^")])*+\)'
 _COPY_IN = re.compile(
-    rf"copy\b{_GAP}*+(?:binary\b{_GAP}*+)?{_TABLE}{_GAP}*+(?:{_COLUMNS}{_GAP}*+)?from{_GAP}++std(?:in|out)\b",
+    rf"copy\b{_GAP}*+(?:binary\b{_GAP}*+)?{TABLE}{_GAP}*+(?:{_COLUMNS}{_GAP}*+)?from{_GAP}++std(?:in|out)\b",
     re.IGNORECASE,
 )
 _COPY_OUT = re.compile(rf"\bto{_GAP}++stdout\b", re.IGNORECASE)
@@ -64,23 +72,22 @@ _ALONE = re.compile(
     r"(?:CREATE|DROP) (?:DATABASE|TABLESPACE|SUBSCRIPTION)\b|ALTER SYSTEM\b|VACUUM\b|DISCARD ALL\b"
     r"|CLUSTER(?: VERBOSE)?\Z|REINDEX (?:SCHEMA|DATABASE|SYSTEM)\b"
 )
-_BLANKS = f"{_GAP}++"
 _CONCURRENTLY = re.compile(
-    rf"(?:create{_BLANKS}(?:unique{_BLANKS})?index|drop{_BLANKS}index|reindex\b[^;]*?){_BLANKS}concurrently\b"
+    rf"(?:create{BLANKS}(?:unique{BLANKS})?index|drop{BLANKS}index|reindex\b[^;]*?){BLANKS}concurrently\b"
     rf"|reindex{_GAP}*+\([^)]*\bconcurrently\b|reindex{_GAP}*+\([^)]*\){_GAP}*+(?:schema|database|system)\b"
-    rf"|alter{_BLANKS}table{_BLANKS}(?:if{_BLANKS}exists{_BLANKS})?(?:only{_BLANKS})?{_TABLE}(?:{_GAP}|\*)*+"
-    rf"detach{_BLANKS}partition{_BLANKS}{_TABLE}{_GAP}*+concurrently{_GAP}*\Z"
-    rf"|alter{_BLANKS}database\b.*\bset{_BLANKS}tablespace\b",
+    rf"|alter{BLANKS}table{BLANKS}(?:if{BLANKS}exists{BLANKS})?(?:only{BLANKS})?{TABLE}(?:{_GAP}|\*)*+"
+    rf"detach{BLANKS}partition{BLANKS}{TABLE}{_GAP}*+concurrently{_GAP}*\Z"
+    rf"|alter{BLANKS}database\b.*\bset{BLANKS}tablespace\b",
     re.IGNORECASE | re.DOTALL,
 )
 # What speaks with the publisher; a change of the publications does unless it is told not to.
 _SUBSCRIPTION = re.compile(
-    rf"alter{_BLANKS}subscription{_BLANKS}{_TABLE}{_GAP}*+(?:refresh{_BLANKS}(?:publication|sequences)\b"
-    rf"|(?:set|add|drop){_BLANKS}publication\b(?!.*\brefresh{_GAP}*={_GAP}*'?(?:false|off|0)\b)"
+    rf"alter{BLANKS}subscription{BLANKS}{TABLE}{_GAP}*+(?:refresh{BLANKS}(?:publication|sequences)\b"
+    rf"|(?:set|add|drop){BLANKS}publication\b(?!.*\brefresh{_GAP}*={_GAP}*'?(?:false|off|0)\b)"
     rf"|set{_GAP}*+\([^)]*\b(?:failover|two_phase)\b)",
     re.IGNORECASE | re.DOTALL,
 )
-_COMMITS = re.compile(rf"\b(?:commit|rollback)(?:{_BLANKS}and{_BLANKS}(?:no{_BLANKS})?chain)?\Z", re.IGNORECASE)
+_COMMITS = re.compile(rf"\b(?:commit|rollback)(?:{BLANKS}and{BLANKS}(?:no{BLANKS})?chain)?\Z", re.IGNORECASE)
 _DEFINING = frozenset({"ALTER", "COMMENT", "CREATE", "DROP", "GRANT", "REVOKE", "SECURITY", "SET"})
 _CHANGING = frozenset({"DELETE", "INSERT", "MERGE", "UPDATE", "WITH"})
 # An extension's script does what it likes; and a value added to an enum can be used in the same transaction only if
@@ -98,7 +105,7 @@ _ENCODING = re.compile(
     r"|reset\s+(?:client_encoding|all)\b",
     re.IGNORECASE,
 )
-_CHAINS = re.compile(rf"\band{_BLANKS}chain{_GAP}*\Z", re.IGNORECASE)
+_CHAINS = re.compile(rf"\band{BLANKS}chain{_GAP}*\Z", re.IGNORECASE)
 _TEMPORARY = re.compile(r"CREATE (?:OR REPLACE )?(?:GLOBAL |LOCAL )?TEMP(?:ORARY)?\b")
 _DROPPED = re.compile(r"\bon\s+commit\s+drop\b", re.IGNORECASE)
 _SET_CONFIG = re.compile(r"select\s+(?:pg_catalog\s*\.\s*)?set_config\s*\(", re.IGNORECASE)

@@ -231,7 +231,7 @@ async def test_what_an_interrupted_rebuild_has_left_over_is_dropped(
     assert "public.one_id_ccnew is invalid" in caplog.text
 
 
-DETACH = "ALTER TABLE one DETACH PARTITION part CONCURRENTLY;\n"
+DETACH = "ALTER TABLE one * /* a /* b */ */ DETACH PARTITION part CONCURRENTLY;\n"
 
 
 async def test_a_partition_that_was_left_half_detached_is_detached(
